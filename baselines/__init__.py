@@ -1,0 +1,1 @@
+"""One file per row of Table III; bench.methods finds them."""

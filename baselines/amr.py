@@ -1,0 +1,144 @@
+"""AMR: a spotlight branch and a compensation branch with attention modulation (Qin et al., AAAI 2022).
+
+Paper: row "AMR [16]" of Table III, and the source of the CAMs of the proposed method (section II-A): two ResNet50
+branches, "two classification losses and an additional loss related to the CAMs", Adam 1e-3, 60 epochs, batch 32.
+Unclear: joint or two-stage training, which images the CAM loss pairs, CAM scales, initialisation (METHOD 1.3-1.5).
+Chosen: both branches trained together; the CAM loss compares the branches on every image (`cps_pairing: all`; the
+official code adds the first image's map to the mirrored map of the second, `official`); two outputs; plain CAMs on
+four scales with mirror images; 0.5/0.5 fusion.
+Cost: two ResNets; about twice a plain CAM classifier.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from bench.methods import MethodSpec
+from bench.schema import Augmentation, CamNetwork, Fraction, NonNegative, Optimisation, Positive, Strict
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import torch
+
+    from bench.methods import ImageSet
+    from bench.runtime import Context
+
+TUMOUR = 1
+
+
+class AmrSettings(Strict):
+    """Settings of AMR; loss weights are spotlight, compensation, CAM."""
+
+    network: CamNetwork
+    optimisation: Optimisation
+    augmentation: Augmentation
+    loss_weights: Annotated[list[NonNegative], Field(min_length=3, max_length=3)]
+    cps_pairing: Literal["all", "official"]
+    scales: Annotated[list[Positive], Field(min_length=1)]
+    spotlight_share: Fraction
+
+
+SPEC = MethodSpec(
+    id="amr",
+    label="AMR [16]",
+    paper={"tumor_iou": 35.8, "background_iou": 87.5, "miou": 61.7},
+    settings=AmrSettings,
+    licence="Apache-2.0",
+    note="joint training of both branches; the official code trains the spotlight branch first and freezes it",
+)
+
+
+def make_net(network: CamNetwork, weights: Path) -> torch.nn.ModuleDict:
+    """Both branches: "spotlight" and "compensation", each giving logits and class maps."""
+    from torch import nn
+
+    from bench.nets.modulation import insert
+    from bench.nets.resnet import CamResNet, blocks, make_backbone, set_output_stride
+
+    branches = {}
+    for branch in ("spotlight", "compensation"):
+        backbone = make_backbone(network.encoder, network.initialisation == "imagenet", weights)
+        set_output_stride(backbone, network.output_stride)
+        if branch == "compensation":
+            insert(blocks(backbone))
+        branches[branch] = CamResNet(backbone, 2, network.fixed_batch_norm, network.frozen_stem)
+    return nn.ModuleDict(branches)
+
+
+def cam_loss(spotlight: torch.Tensor, compensation: torch.Tensor, pairing: str) -> torch.Tensor:
+    """Mean absolute difference of the branches' class maps after ReLU, (B, 2, h, w) each (METHOD 1.3).
+
+    pairing "all": image by image. "official": the map of the batch's first image plus the mirrored map of its
+    second, whatever they show; the rest of the batch is ignored.
+    """
+    spotlight, compensation = spotlight.relu(), compensation.relu()
+    if pairing == "official":
+        spotlight = spotlight[0] + spotlight[1].flip(-1)
+        compensation = compensation[0] + compensation[1].flip(-1)
+    return (spotlight - compensation).abs().mean()
+
+
+def fit(
+    settings: AmrSettings, train: ImageSet, seed: int, weights: Path, context: Context
+) -> tuple[torch.nn.ModuleDict, pd.DataFrame]:
+    """Train both branches together on images and image-level labels; network in eval mode and loss history."""
+    import torch
+
+    from bench.nets.resnet import multilabel_loss
+    from bench.runtime import generator, seeded_initialisation
+    from bench.training.augment import normalise, random_affine, to_float, warp
+    from bench.training.loop import endless_batches, optimise
+
+    device, batch_size = context.device, settings.optimisation.batch_size
+    with seeded_initialisation("amr", "weights", seed):
+        net = make_net(settings.network, weights)
+    net.to(device, memory_format=torch.channels_last).train()
+    images, labels = torch.from_numpy(train.images).to(device), torch.from_numpy(train.labels).to(device)
+    order = endless_batches(len(images), batch_size, generator(device, "labelled", seed))
+    affine = generator(device, "augmentation", seed)
+
+    def losses(update: int) -> dict[str, torch.Tensor]:
+        picked = next(order)
+        matrices = random_affine(batch_size, settings.augmentation, affine)
+        batch = normalise(warp(to_float(images[picked]), matrices, "bilinear"))
+        with context.autocast():
+            spot_logits, spot_maps = net["spotlight"](batch)
+            comp_logits, comp_maps = net["compensation"](batch)
+        named = {
+            "spotlight": multilabel_loss(spot_logits, labels[picked]),
+            "compensation": multilabel_loss(comp_logits, labels[picked]),
+            "cam": cam_loss(spot_maps.float(), comp_maps.float(), settings.cps_pairing),
+        }
+        weighted = zip(settings.loss_weights, named.values(), strict=True)
+        return {"total": torch.stack([weight * loss for weight, loss in weighted]).sum(), **named}
+
+    history = optimise("AMR", net.parameters(), losses, settings.optimisation, -(-len(images) // batch_size))
+    return net.eval(), history
+
+
+def logits(net: torch.nn.ModuleDict, images: np.ndarray, context: Context) -> np.ndarray:
+    """Mean of both branches' logits, float32 (n, 2)."""
+    from bench.cam import mirrored_logits
+
+    return mirrored_logits(
+        lambda batch: (net["spotlight"](batch)[0] + net["compensation"](batch)[0]) / 2, images, context
+    )
+
+
+def cams(settings: AmrSettings, net: torch.nn.ModuleDict, images: np.ndarray, context: Context) -> np.ndarray:
+    """Fused tumour-class CAMs, float32 (n, S, S) with maximum 1; each branch is normalised before the fusion."""
+    import torch
+
+    from bench.cam import EPSILON, multi_scale_cams
+
+    def maps_of(batch: torch.Tensor) -> torch.Tensor:
+        branches = [net[name](batch)[1][:, TUMOUR].relu() for name in ("spotlight", "compensation")]
+        return torch.stack(branches, 1)
+
+    maps = multi_scale_cams(maps_of, images, settings.scales, context)
+    fused = settings.spotlight_share * maps[:, 0] + (1 - settings.spotlight_share) * maps[:, 1]
+    return fused / (fused.max((1, 2), keepdims=True) + EPSILON)

@@ -1,0 +1,71 @@
+"""Class activation maps at several scales, each image with its mirror image (METHOD 5.1)."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from bench.progress import track
+from bench.runtime import Context
+from bench.training.augment import normalise, to_float
+
+BATCH = 32
+EPSILON = 1e-5
+
+
+def with_mirror(images: torch.Tensor) -> torch.Tensor:
+    """(B, C, H, W) -> (2B, C, H, W): every image followed by its mirror image."""
+    return torch.stack([images, images.flip(-1)], 1).flatten(0, 1)
+
+
+def mirror_sum(maps: torch.Tensor) -> torch.Tensor:
+    """Inverse of `with_mirror` for maps: (2B, K, h, w) -> (B, K, h, w), image plus mirrored mirror image."""
+    return maps[0::2] + maps[1::2].flip(-1)
+
+
+def _batches(images: np.ndarray, what: str, context: Context) -> Iterator[torch.Tensor]:
+    """Batches of uint8 grey images as float (b, 1, S, S) on the device."""
+    for start in track(range(0, len(images), BATCH), what):
+        yield to_float(torch.from_numpy(images[start : start + BATCH]).to(context.device))
+
+
+@torch.no_grad()
+def multi_scale_cams(
+    maps_of: Callable[[torch.Tensor], torch.Tensor],
+    images: np.ndarray,
+    scales: Sequence[float],
+    context: Context,
+) -> np.ndarray:
+    """Multi-scale CAMs of uint8 grey images (n, S, S): float32 (n, K, S, S), each divided by its maximum.
+
+    maps_of: normalised RGB (2b, 3, s, s), images and mirror images in turn -> tumour-class maps after ReLU
+    (2b, K, h, w) of K branches. Maps of all scales are upsampled bilinearly to S and summed; a map that is zero
+    everywhere stays zero.
+    """
+    size = images.shape[-1]
+    parts = []
+    for batch in _batches(images, "CAMs", context):
+        total: torch.Tensor | float = 0.0
+        for scale in scales:
+            scaled = functional.interpolate(batch, size=round(size * scale), mode="bicubic", align_corners=False)
+            with context.autocast():
+                maps = maps_of(with_mirror(normalise(scaled)))
+            summed = mirror_sum(maps.float())
+            total = total + functional.interpolate(summed, size=size, mode="bilinear", align_corners=False)
+        assert isinstance(total, torch.Tensor)
+        parts.append((total / (total.amax((2, 3), keepdim=True) + EPSILON)).cpu().numpy())
+    return np.concatenate(parts)
+
+
+@torch.no_grad()
+def mirrored_logits(
+    logits_of: Callable[[torch.Tensor], torch.Tensor], images: np.ndarray, context: Context
+) -> np.ndarray:
+    """Class logits of uint8 grey images (n, S, S), averaged over image and mirror image: float32 (n, C)."""
+    parts = []
+    for batch in _batches(images, "logits", context):
+        with context.autocast():
+            logits = logits_of(with_mirror(normalise(batch)))
+        parts.append(((logits[0::2] + logits[1::2]).float() / 2).cpu().numpy())
+    return np.concatenate(parts)

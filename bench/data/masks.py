@@ -1,0 +1,19 @@
+"""The ground-truth masks. Only train_gt, evaluate and report may import this module; a test watches the others."""
+
+from pathlib import Path
+
+import numpy as np
+
+from bench.data.decode import read_mask
+from bench.data.images import ORIGINALS
+from bench.paths import Paths
+
+
+def folder(paths: Paths) -> Path:
+    """store.npy, uint8 0/1 (n, S, S) in the order of the images' index, and original/<id>.png."""
+    return paths.data / "masks"
+
+
+def read_original_mask(masks: Path, image_id: str) -> np.ndarray:
+    """Bool (H, W) at the original size."""
+    return read_mask(masks / ORIGINALS / f"{image_id}.png")

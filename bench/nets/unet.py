@@ -1,0 +1,27 @@
+"""The segmentation network: segmentation_models.pytorch's U-Net (METHOD 6.4)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import segmentation_models_pytorch as smp
+import torch
+
+from bench.errors import UserError
+from bench.nets.pretrained import load_state
+
+
+def make_unet(encoder: str, decoder_channels: Sequence[int], weights: str | None, folder: Path) -> torch.nn.Module:
+    """A U-Net with two output channels (background, tumour): (B, 3, H, W) -> logits (B, 2, H, W).
+
+    encoder: a name of smp ("resnet50"). weights: the ImageNet checkpoint of the encoder, by name, or None for
+    random weights. folder: where checkpoints lie. Raises UserError for an unknown encoder or missing weights.
+    """
+    try:
+        net = smp.Unet(encoder, encoder_weights=None, classes=2, decoder_channels=tuple(decoder_channels))
+    except KeyError:
+        raise UserError(f"unknown encoder {encoder!r}; segmentation_models.pytorch lists the known ones") from None
+    if weights:
+        # The classifier head is not part of an encoder.
+        state = {key: value for key, value in load_state(weights, folder).items() if not key.startswith("fc.")}
+        net.encoder.load_state_dict(state)
+    return net

@@ -1,0 +1,69 @@
+"""Where a profile's files lie. The masks' place is not here: only bench.data.masks and bench.data.raw know it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+DATA = Path("data")
+REPORTS = Path("reports")
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Folders and files of one profile, relative to the project's folder."""
+
+    profile: str
+
+    @property
+    def data(self) -> Path:
+        """Everything of the profile that DVC keeps."""
+        return DATA / self.profile
+
+    @property
+    def images(self) -> Path:
+        """Prepared images and image-level labels."""
+        return self.data / "images"
+
+    @property
+    def splits(self) -> Path:
+        """seed-<s>.csv: id, category, set."""
+        return self.data / "splits"
+
+    @property
+    def cams(self) -> Path:
+        """<method>/seed-<s>/: cams.npy, ids.csv, classification.csv, history.csv."""
+        return self.data / "cams"
+
+    @property
+    def selection(self) -> Path:
+        """seed-<s>.csv and seed-<s>.json."""
+        return self.data / "selection"
+
+    @property
+    def pseudo(self) -> Path:
+        """seed-<s>/: store.npy, log.csv, segmenter.json, original/."""
+        return self.data / "pseudo"
+
+    @property
+    def predictions_gt(self) -> Path:
+        """<row>/seed-<s>/: probabilities.npy, ids.csv, history.csv."""
+        return self.data / "predictions" / "gt"
+
+    @property
+    def predictions_weak(self) -> Path:
+        """As predictions_gt, for the rows that never see a mask."""
+        return self.data / "predictions" / "weak"
+
+    @property
+    def evaluation(self) -> Path:
+        """per_image.csv and the diagnostics that need masks."""
+        return self.data / "evaluation"
+
+    @property
+    def reports(self) -> Path:
+        """Tables, metrics.json, report and figures."""
+        return REPORTS / self.profile
+
+
+def seed_name(seed: int) -> str:
+    """Name of a seed's file or folder."""
+    return f"seed-{seed}"

@@ -1,0 +1,87 @@
+"""Figures as PNG: regions and pseudo-masks (the paper's Fig. 1), predictions (Fig. 3), training curves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+import pandas as pd
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from bench.files import replacing_file
+
+BROAD, NARROW, TRUTH, PREDICTED = "#3b8eea", "#e0463a", "#35b263", "#f2b134"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture: image uint8 (H, W, 3), outlines by colour, boxes by colour, and a CAM to lay over it."""
+
+    image: np.ndarray
+    title: str = ""
+    outlines: Sequence[tuple[str, np.ndarray]] = ()
+    boxes: Sequence[tuple[str, tuple[float, float, float, float]]] = ()
+    cam: np.ndarray | None = None
+
+
+def quantile_picks(values: pd.Series, quantiles: Sequence[float]) -> list[int]:
+    """Positions of the values nearest to the quantiles of `values`, each position once; NaNs never."""
+    ranked = values.dropna().sort_values(kind="stable")
+    if ranked.empty:
+        return []
+    places = [round(quantile * (len(ranked) - 1)) for quantile in quantiles]
+    return [int(values.index.get_loc(ranked.index[place])) for place in dict.fromkeys(places)]
+
+
+def save_grid(rows: Sequence[Sequence[Panel]], file: Path) -> None:
+    """Draw rows of panels into one PNG."""
+    columns = max(len(row) for row in rows)
+    figure, axes = plt.subplots(
+        len(rows), columns, figsize=(2.6 * columns, 2.35 * len(rows)), squeeze=False, layout="constrained"
+    )
+    for row, line in zip(rows, axes, strict=True):
+        for position, axis in enumerate(line):
+            axis.set_axis_off()
+            if position < len(row):
+                _draw(axis, row[position])
+    _save(figure, file)
+
+
+def _draw(axis: Axes, panel: Panel) -> None:
+    axis.imshow(panel.image)
+    if panel.cam is not None:
+        axis.imshow(panel.cam, cmap="inferno", alpha=0.55, vmin=0, vmax=1)
+    for colour, mask in panel.outlines:
+        contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        for contour in contours:
+            closed = np.concatenate([contour[:, 0], contour[:1, 0]])
+            axis.plot(closed[:, 0], closed[:, 1], color=colour, linewidth=1.4)
+    for colour, (x_min, y_min, x_max, y_max) in panel.boxes:
+        size = (x_max - x_min + 1, y_max - y_min + 1)
+        axis.add_patch(Rectangle((x_min - 0.5, y_min - 0.5), *size, fill=False, color=colour, linewidth=1.6))
+    axis.set_title(panel.title, fontsize=8)
+
+
+def save_curves(histories: dict[str, pd.DataFrame], file: Path) -> None:
+    """Total training loss by epoch, one line a network (classifier on the left, segmentation rows on the right)."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    for name, history in histories.items():
+        axis = axes[1] if "supervised" in history else axes[0]
+        axis.plot(history["epoch"], history["total"], label=name)
+    for axis, title in zip(axes, ("classifier", "segmentation"), strict=True):
+        axis.set(title=title, xlabel="epoch", ylabel="training loss")
+        axis.legend(fontsize=7)
+    _save(figure, file)
+
+
+def _save(figure: Figure, file: Path) -> None:
+    with replacing_file(file) as temporary:
+        figure.savefig(temporary, dpi=110, format="png", metadata={"Software": None})
+    plt.close(figure)

@@ -1,0 +1,71 @@
+"""Where the numbers come from: commit, versions, machine. Names of hosts and users are left out."""
+
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+
+from bench.files import digest
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "segmentation-models-pytorch",
+    "segment-anything",
+    "numpy",
+    "opencv-python-headless",
+)
+LOCK = Path("requirements/run.txt")
+
+
+def provenance() -> dict[str, str]:
+    """Facts by name, for printing."""
+    return {
+        "commit": _commit(),
+        "lock (SHA-256)": digest(LOCK)[:16] if LOCK.is_file() else "no lock file",
+        "Python": platform.python_version(),
+        **{package: _version(package) for package in PACKAGES},
+        "processor": _processor(),
+        "GPU": _gpu(),
+    }
+
+
+def _commit() -> str:
+    head = _git("rev-parse", "HEAD")
+    if not head:
+        return "not a git checkout"
+    # Reports are written while the stage runs, so they say nothing about the code's state.
+    changed = _git("status", "--porcelain", "--", ".", ":!reports", ":!dvc.lock")
+    return f"{head}{' with uncommitted changes' if changed else ''}"
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _gpu() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return "none"
+    return f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"

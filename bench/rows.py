@@ -1,0 +1,34 @@
+"""The six rows of Table II as data."""
+
+from dataclasses import dataclass
+
+from bench.schema import RowId
+
+
+@dataclass(frozen=True)
+class Row:
+    """One ablation row: labels "gt" or "pseudo"; images "whole" (V), "subset" (L) or "mean_teacher" (L and U).
+
+    paper: the paper's tumour IoU, background IoU and mIoU in percent (Table II).
+    """
+
+    id: RowId
+    label: str
+    labels: str
+    images: str
+    paper: tuple[float, float, float]
+
+    @property
+    def needs_selection(self) -> bool:
+        """Whether the row trains on L."""
+        return self.images != "whole"
+
+
+ROWS = (
+    Row("gt_whole", "GT-Whole", "gt", "whole", (67.9, 94.8, 81.3)),
+    Row("gt_subset", "GT-Subset", "gt", "subset", (56.3, 93.9, 75.1)),
+    Row("gt_mean_teacher", "GT-MeanTeacher", "gt", "mean_teacher", (64.0, 94.1, 79.0)),
+    Row("pseudo_whole", "Pseudo-Whole", "pseudo", "whole", (48.5, 91.7, 70.1)),
+    Row("pseudo_subset", "Pseudo-Subset", "pseudo", "subset", (35.2, 91.1, 63.1)),
+    Row("pseudo_mean_teacher", "Pseudo-MeanTeacher", "pseudo", "mean_teacher", (56.3, 91.3, 73.8)),
+)

@@ -1,0 +1,47 @@
+"""PyTorch set up for one item: device, threads, deterministic kernels."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from bench.seeding import seed_for
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where an item computes: device, and autocast to bfloat16 or not."""
+
+    device: torch.device
+    bf16: bool
+
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Mixed precision for forward passes where the settings ask for it."""
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+            yield
+
+
+def context(device: str, threads: int, precision: str) -> Context:
+    """Set the process up and give the context. `device` is "cpu" or "cuda" (resolve "auto" before)."""
+    # cuBLAS is deterministic only with a fixed workspace; harmless elsewhere.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=device == "cuda")
+    torch.backends.cudnn.benchmark = False
+    return Context(torch.device(device), precision == "bf16")
+
+
+def generator(device: torch.device, *parts: str | int) -> torch.Generator:
+    """A generator of its own for one purpose, seeded by name."""
+    return torch.Generator(device=device).manual_seed(seed_for(*parts))
+
+
+@contextmanager
+def seeded_initialisation(*parts: str | int) -> Iterator[None]:
+    """Initialise networks inside this block from a seed of their own; the global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(*parts))
+        yield

@@ -1,0 +1,168 @@
+"""The settings that modules take, typed and validated. No defaults: params.yaml is the one place of values.
+
+METHOD in comments means METHOD.md, which records the paper's gaps and the reading chosen for each.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+ImageSize = Annotated[int, Field(ge=32, multiple_of=32)]
+Precision = Literal["fp32", "bf16"]
+Initialisation = Literal["imagenet", "none"]
+RowId = Literal["gt_whole", "gt_subset", "gt_mean_teacher", "pseudo_whole", "pseudo_subset", "pseudo_mean_teacher"]
+
+
+class Strict(BaseModel):
+    """A block of settings: unknown keys and silently converted types are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class BusiData(Strict):
+    """The BUSI data set (paper, section III-A)."""
+
+    source: Literal["busi"]
+
+
+class PhantomData(Strict):
+    """Synthetic B-mode phantoms: how many of each class, from which seed."""
+
+    source: Literal["phantom"]
+    seed: Seed
+    benign: Count
+    malignant: Count
+    normal: Count
+
+    def counts(self) -> dict[str, int]:
+        """Images per category."""
+        return {"benign": self.benign, "malignant": self.malignant, "normal": self.normal}
+
+
+class Prepare(Strict):
+    """One square training size for all networks; evaluation is at the original size (METHOD 10c)."""
+
+    image_size: ImageSize
+
+
+class Split(Strict):
+    """`paper`: Table I's class counts on BUSI and their proportions elsewhere."""
+
+    protocol: Literal["paper"]
+
+
+class Augmentation(Strict):
+    """Random flips (each with probability 0.5) and a uniform rotation in +-degrees (paper, section III-A)."""
+
+    horizontal_flip: bool
+    vertical_flip: bool
+    rotation_degrees: Annotated[float, Field(ge=0.0, le=180.0)]
+
+
+class Optimisation(Strict):
+    """Adam with a constant learning rate (paper, section III-A; no schedule is stated, METHOD 10c)."""
+
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    learning_rate: Positive
+    betas: Annotated[list[Annotated[float, Field(ge=0.0, lt=1.0)]], Field(min_length=2, max_length=2)]
+    weight_decay: NonNegative
+    precision: Precision
+
+
+class CamNetwork(Strict):
+    """A classification ResNet that gives class activation maps (METHOD 1.1)."""
+
+    encoder: Literal["resnet10", "resnet18", "resnet34", "resnet50"]
+    initialisation: Initialisation
+    output_stride: Literal[8, 16, 32]
+    fixed_batch_norm: bool
+    frozen_stem: bool
+
+    @model_validator(mode="after")
+    def _pretrained(self) -> "CamNetwork":
+        if self.initialisation == "none" and (self.fixed_batch_norm or self.frozen_stem):
+            raise ValueError("fixed_batch_norm and frozen_stem need initialisation: imagenet")
+        if self.initialisation == "imagenet" and self.encoder == "resnet10":
+            raise ValueError("resnet10 has no ImageNet weights; set initialisation: none")
+        return self
+
+
+class Select(Strict):
+    """Algorithm 1 and the rule that makes the subset L (METHOD 10a)."""
+
+    cams: str
+    alpha1: Annotated[float, Field(gt=0.0, lt=100.0)]
+    alpha2: Annotated[float, Field(gt=0.0, lt=100.0)]
+    iou_threshold: Fraction
+    upper_level: Annotated[int, Field(ge=0, le=255)]
+    rule: Literal["threshold", "top_fraction"]
+    top_fraction: Annotated[float, Field(gt=0.0, le=1.0)]
+    fallback: Literal["top_fraction", "none"]
+
+    @model_validator(mode="after")
+    def _nested(self) -> "Select":
+        if self.alpha2 >= self.alpha1:
+            raise ValueError(f"alpha2 ({self.alpha2}) must be smaller than alpha1 ({self.alpha1})")
+        return self
+
+
+class Pseudo(Strict):
+    """Box prompt to pseudo-mask: the segmenter, and what an image without a ROI becomes (METHOD 7, 10c)."""
+
+    segmenter: Literal["sam", "grabcut", "ellipse", "box"]
+    variant: Literal["vit_h", "vit_l", "vit_b"]
+    checkpoint: str | None
+    without_roi: Literal["background", "skip"]
+
+
+class MeanTeacher(Strict):
+    """Mean Teacher (paper, section II-C; METHOD 6.3)."""
+
+    labelled_per_batch: Count
+    consistency_weight: NonNegative
+    ramp_fraction: Annotated[float, Field(gt=0.0, le=1.0)]
+    consistency_on: Literal["all", "unlabelled"]
+    teacher_noise: NonNegative
+    teacher_noise_limit: NonNegative
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)]
+    ema_buffers: bool
+    evaluated: Literal["student", "teacher"]
+
+
+class Segmentation(Strict):
+    """One row's segmentation training (paper, section II-C and III-A; METHOD 6)."""
+
+    encoder: str
+    initialisation: Initialisation
+    decoder_channels: Annotated[list[Count], Field(min_length=5, max_length=5)]
+    optimisation: Optimisation
+    augmentation: Augmentation
+    updates: Literal["per_v", "per_labelled"]
+    mean_teacher: MeanTeacher
+
+    @model_validator(mode="after")
+    def _batch(self) -> "Segmentation":
+        if self.mean_teacher.labelled_per_batch >= self.optimisation.batch_size:
+            raise ValueError("mean_teacher.labelled_per_batch must be smaller than optimisation.batch_size")
+        return self
+
+
+class Train(Strict):
+    """The recipe that all rows share, and what each row of Table II changes in it (a partial Segmentation)."""
+
+    common: Segmentation
+    rows: dict[RowId, dict[str, Any]]
+
+
+class Engine(Strict):
+    """Where items run. `device` and `threads` are part of an item's key: they change the last bits."""
+
+    kind: Literal["inline"]
+    device: Literal["auto", "cpu", "cuda"]
+    threads: Count

@@ -1,0 +1,118 @@
+"""params.yaml -> the settings of one profile, validated; every mistake is named by its path."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, field_validator
+
+from bench.errors import UserError
+from bench.methods import methods
+from bench.schema import (
+    BusiData,
+    Engine,
+    PhantomData,
+    Prepare,
+    Pseudo,
+    RowId,
+    Seed,
+    Segmentation,
+    Select,
+    Split,
+    Strict,
+    Train,
+)
+
+PARAMS = Path("params.yaml")
+M = TypeVar("M", bound=BaseModel)
+
+
+class Settings(Strict):
+    """One complete profile of params.yaml."""
+
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    data: Annotated[BusiData | PhantomData, Field(discriminator="source")]
+    prepare: Prepare
+    split: Split
+    cams: dict[str, dict[str, Any]]
+    select: Select
+    pseudo: Pseudo
+    train: Train
+    engine: Engine
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("a seed is listed twice; results of one seed count once")
+        return seeds
+
+    def row(self, row: RowId) -> Segmentation:
+        """The recipe of one row of Table II: the common one with the row's changes."""
+        return Segmentation.model_validate(_merged(self.train.common.model_dump(), self.train.rows[row]))
+
+
+def profiles(params: Path = PARAMS) -> list[str]:
+    """Names of the profiles that params.yaml lists."""
+    names: list[str] = _read(params).get("profiles", [])
+    return names
+
+
+def load(profile: str, params: Path = PARAMS) -> Settings:
+    """Settings of `profile`. Raises UserError naming the path of an unknown, missing or impossible setting."""
+    content = _read(params)
+    known = content.get("profiles", [])
+    if profile not in known or profile not in content:
+        raise UserError(f"unknown profile {profile!r} in {params}; known: {', '.join(known)}")
+    settings = _checked(Settings, content[profile], profile)
+    for method, block in settings.cams.items():
+        if method not in methods():
+            raise UserError(f"{profile}.cams.{method}: no such method; known: {', '.join(methods())}")
+        _checked(methods()[method].settings, block, f"{profile}.cams.{method}")
+    if settings.select.cams not in settings.cams:
+        raise UserError(f"{profile}.select.cams: {settings.select.cams!r} is not among {profile}.cams")
+    for row, changes in settings.train.rows.items():
+        merged = _merged(settings.train.common.model_dump(), changes)
+        _checked(Segmentation, merged, f"{profile}.train.rows.{row}")
+    return settings
+
+
+def _read(params: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(params.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{params} is missing - run from the project's folder") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{params} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{params} must map profile names to settings")
+    return content
+
+
+def _checked(model: type[M], values: Any, where: str) -> M:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise UserError("; ".join(_sentence(where, item) for item in error.errors())) from error
+
+
+def _sentence(where: str, item: Mapping[str, Any]) -> str:
+    path = ".".join([where, *(str(part) for part in item["loc"] if part not in ("busi", "phantom"))])
+    if item["type"] == "extra_forbidden":
+        return f"{path}: unknown setting"
+    message = re.sub(r"^(Value error, )", "", item["msg"])
+    shown = "" if item["type"] in ("missing", "value_error") else f" (got {item['input']!r})"
+    return f"{path}: {message}{shown}"
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` laid over it, key by key at every depth."""
+    result = dict(base)
+    for key, value in changes.items():
+        if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+            result[key] = _merged(result[key], value)
+        else:
+            result[key] = value
+    return result

@@ -1,0 +1,58 @@
+"""Which of the project's modules a module needs, found by reading its imports (nothing is imported)."""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("bench", "baselines")
+
+
+def source_file(module: str) -> Path | None:
+    """The file of a project module, or None for modules of other projects."""
+    if module.split(".", maxsplit=1)[0] not in PACKAGES:
+        return None
+    base = ROOT.joinpath(*module.split("."))
+    for file in (base / "__init__.py", base.with_suffix(".py")):
+        if file.is_file():
+            return file
+    return None
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """Project modules that `module` imports anywhere in its text, the packages they lie in included."""
+    file = source_file(module)
+    assert file is not None, module
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    parents = {name.rsplit(".", depth)[0] for name in names for depth in range(1, name.count(".") + 1)}
+    return frozenset(name for name in names | parents if source_file(name))
+
+
+def closure(*modules: str) -> list[str]:
+    """`modules` and every project module they need, directly or not, sorted."""
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found.add(module)
+            waiting.extend(imports(module))
+    return sorted(found)
+
+
+def source_digest(*modules: str) -> str:
+    """SHA-256 over the sources of the closure of `modules`."""
+    total = hashlib.sha256()
+    for module in closure(*modules):
+        file = source_file(module)
+        assert file is not None
+        total.update(f"{module}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return total.hexdigest()

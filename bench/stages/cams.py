@@ -1,0 +1,27 @@
+"""Train every weakly supervised method on images and labels, and extract CAMs of V (paper, section II-A)."""
+
+from bench.data.images import INDEX, STORE
+from bench.paths import Paths, seed_name
+from bench.settings import Settings
+from bench.stages.common import machine, run_and_lay_out
+from bench.store import Item
+
+
+def run(paths: Paths, settings: Settings) -> None:
+    """Write <method>/seed-<s>/ for every method of the profile and every seed."""
+    items = []
+    for method, options in settings.cams.items():
+        for seed in settings.seeds:
+            item = Item(
+                name=f"{method}, {seed_name(seed)}",
+                function="bench.items.cams:run",
+                settings={"method": method, "options": options, "seed": seed, **machine(settings.engine)},
+                inputs={
+                    "index": paths.images / INDEX,
+                    "store": paths.images / STORE,
+                    "split": paths.splits / f"{seed_name(seed)}.csv",
+                },
+                modules=(f"baselines.{method}",),
+            )
+            items.append((f"{method}/{seed_name(seed)}", item))
+    run_and_lay_out(items, paths.cams)

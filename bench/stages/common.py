@@ -1,0 +1,38 @@
+"""What the stages that run items share: resolving the device, laying results out."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from bench.engine import run_items
+from bench.errors import UserError
+from bench.files import replacing_folder
+from bench.schema import Engine
+from bench.store import Item
+
+
+def machine(engine: Engine) -> dict[str, str | int]:
+    """device and threads as part of an item's settings; "auto" becomes "cuda" where there is a GPU."""
+    if engine.device == "cpu":
+        return {"device": "cpu", "threads": engine.threads}
+    import torch
+
+    found = torch.cuda.is_available()
+    if engine.device == "cuda" and not found:
+        raise UserError("engine.device is cuda, but PyTorch finds no GPU - set it to auto or cpu")
+    return {"device": "cuda" if found else "cpu", "threads": engine.threads}
+
+
+def run_and_lay_out(items: Iterable[tuple[str, Item]], folder: Path, notes: dict[str, str] | None = None) -> None:
+    """Run the items and make `folder` of their results, each at its relative place.
+
+    notes: further small text files by relative path (why a row could not run).
+    """
+    pairs = list(items)
+    results = run_items([item for _, item in pairs])
+    with replacing_folder(folder) as out:
+        for (place, _), result in zip(pairs, results, strict=True):
+            shutil.copytree(result, out / place)
+        for place, text in (notes or {}).items():
+            (out / place).parent.mkdir(parents=True, exist_ok=True)
+            (out / place).write_text(text + "\n", encoding="utf-8")

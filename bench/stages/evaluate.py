@@ -1,0 +1,75 @@
+"""Judge every row on X at the original size, and measure what the machinery learnt; reads masks."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.data import masks
+from bench.data.images import INDEX, read_table
+from bench.evaluation import (
+    classifier_accuracy,
+    judge_ellipse,
+    judge_predictions,
+    judge_pseudo_masks,
+    peak_in_lesion,
+)
+from bench.files import replacing_folder, write_json
+from bench.metrics import mean_scores
+from bench.paths import Paths, seed_name
+from bench.progress import track
+from bench.rows import ROWS, Row
+from bench.settings import Settings
+from bench.stages.training import NOT_RUNNABLE
+
+ELLIPSE = "fixed_ellipse"
+
+
+def run(paths: Paths, settings: Settings) -> None:
+    """Write per_image.csv (row, seed, id, category, counts), pseudo.csv, not_runnable.json and diagnostics.json."""
+    index, truth = read_table(paths.images / INDEX), masks.folder(paths)
+    judged, pseudo, not_runnable, diagnostics = [], [], [], []
+    rows = [row for row in ROWS if row.id in settings.train.rows]
+    for seed in settings.seeds:
+        for row in track(rows, f"evaluate {seed_name(seed)}"):
+            folder = predictions(paths, row, seed)
+            if (folder / NOT_RUNNABLE).is_file():
+                reason = (folder / NOT_RUNNABLE).read_text(encoding="utf-8").strip()
+                not_runnable.append({"row": row.id, "seed": seed, "reason": reason})
+            else:
+                judged.append(judge_predictions(folder, truth, index).assign(row=row.id, seed=seed))
+        split = read_table(paths.splits / f"{seed_name(seed)}.csv")
+        in_x = split.loc[(split["set"] == "K") & (split["category"] != "normal"), "id"]
+        judged.append(judge_ellipse(list(in_x), truth, index).assign(row=ELLIPSE, seed=seed))
+        selection = read_table(paths.selection / f"{seed_name(seed)}.csv")
+        pseudo.append(judge_pseudo_masks(paths.pseudo / seed_name(seed), selection, truth).assign(seed=seed))
+        diagnostics.append({"seed": seed, **_diagnostics(paths, settings, seed, truth, pseudo[-1])})
+    with replacing_folder(paths.evaluation) as out:
+        _write(pd.concat(judged), ["row", "seed"], out / "per_image.csv")
+        _write(pd.concat(pseudo), ["seed"], out / "pseudo.csv")
+        write_json(out / "not_runnable.json", not_runnable)
+        write_json(out / "diagnostics.json", diagnostics)
+
+
+def predictions(paths: Paths, row: Row, seed: int) -> Path:
+    """Folder of one row's predictions."""
+    base = paths.predictions_gt if row.labels == "gt" else paths.predictions_weak
+    return base / row.id / seed_name(seed)
+
+
+def _write(table: pd.DataFrame, first: list[str], file: Path) -> None:
+    table[[*first, *(name for name in table.columns if name not in first)]].to_csv(file, index=False)
+
+
+def _diagnostics(paths: Paths, settings: Settings, seed: int, truth: Path, pseudo: pd.DataFrame) -> dict[str, Any]:
+    """Percentages that show whether each step learnt; None where a subset is empty."""
+    cams = paths.cams / settings.select.cams / seed_name(seed)
+    peaks = peak_in_lesion(cams, truth)
+    in_l, in_u = pseudo[pseudo["selected"]], pseudo[~pseudo["selected"]]
+    return {
+        "classifier_accuracy_K": classifier_accuracy(cams),
+        "cam_peak_in_lesion_V": float(100 * peaks.mean()),
+        "pseudo_mask_iou_V": mean_scores(pseudo).tumor_iou,
+        "pseudo_mask_iou_L": mean_scores(in_l).tumor_iou if len(in_l) else None,
+        "pseudo_mask_iou_U": mean_scores(in_u).tumor_iou if len(in_u) else None,
+    }

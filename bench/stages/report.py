@@ -1,0 +1,128 @@
+"""report.md with what was learnt, the tables, figures and provenance; reads masks to show the truth."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from bench.captions import ingredients
+from bench.data import masks
+from bench.data.images import read_table
+from bench.files import read_json, replacing_file, replacing_folder
+from bench.metrics import mean_scores
+from bench.paths import Paths, seed_name
+from bench.report.figures import save_curves, save_grid
+from bench.report.gallery import predictions, regions
+from bench.report.provenance import provenance
+from bench.rows import ROWS
+from bench.settings import Settings
+from bench.stages.evaluate import ELLIPSE
+from bench.stages.evaluate import predictions as predictions_folder
+from bench.stages.training import NOT_RUNNABLE
+
+FIGURE_3_ROWS = ("pseudo_subset", "pseudo_whole", "pseudo_mean_teacher")
+
+
+def run(paths: Paths, settings: Settings) -> None:
+    """Write report.md and figures/ of the first seed."""
+    seed = settings.seeds[0]
+    per_image = read_table(paths.evaluation / "per_image.csv").query("seed == @seed")
+    with replacing_folder(paths.reports / "figures") as out:
+        _figures(paths, settings, seed, per_image, out)
+    text = _text(paths, settings, seed, per_image)
+    with replacing_file(paths.reports / "report.md") as file:
+        file.write_text(text, encoding="utf-8")
+
+
+def _figures(paths: Paths, settings: Settings, seed: int, per_image: pd.DataFrame, out: Path) -> None:
+    truth, cams = masks.folder(paths), paths.cams / settings.select.cams / seed_name(seed)
+    selection = read_table(paths.selection / f"{seed_name(seed)}.csv")
+    shown = regions(selection, cams, paths.pseudo / seed_name(seed), paths.images, truth)
+    if shown:
+        save_grid(shown, out / "figure1.png")
+    folders = {row: folder for row, folder in _folders(paths, settings, seed).items() if row.id in FIGURE_3_ROWS}
+    if folders:
+        labels = {row.label: folder for row, folder in folders.items()}
+        reference = list(folders)[-1].id
+        save_grid(predictions(per_image, labels, reference, paths.images, truth), out / "figure3.png")
+    histories = {settings.select.cams: read_table(cams / "history.csv")}
+    for row, folder in _folders(paths, settings, seed).items():
+        histories[row.id] = read_table(folder / "history.csv")
+    save_curves(histories, out / "training.png")
+
+
+def _folders(paths: Paths, settings: Settings, seed: int) -> dict:
+    """Prediction folders of the rows that ran."""
+    folders = {row: predictions_folder(paths, row, seed) for row in ROWS if row.id in settings.train.rows}
+    return {row: folder for row, folder in folders.items() if not (folder / NOT_RUNNABLE).is_file()}
+
+
+def _text(paths: Paths, settings: Settings, seed: int, per_image: pd.DataFrame) -> str:
+    segmenter = read_json(paths.pseudo / seed_name(seed) / "segmenter.json")["name"]
+    selection = read_json(paths.selection / f"{seed_name(seed)}.json")
+    reasons = "\n".join(f"- {reason}: {count}" for reason, count in selection["reasons"].items())
+    facts = "\n".join(f"| {name} | {value} |" for name, value in provenance().items())
+    figures = "\n\n".join(
+        f"![{text}](figures/{name})\n\n{text}"
+        for name, text in (
+            (
+                "figure1.png",
+                "Regions of interest (blue: alpha1, red: alpha2), CAM, truth and pseudo-mask, from the most "
+                "stable image of V to the least (quantiles of the box IoU).",
+            ),
+            (
+                "figure3.png",
+                "Test images at the 90, 70, 50, 30 and 10 % quantiles of the last row's tumour IoU: "
+                "truth in green, predictions in yellow.",
+            ),
+            ("training.png", "Mean training loss by epoch."),
+        )
+        if (paths.reports / "figures" / name).is_file()
+    )
+    return f"""# {paths.profile}
+
+{ingredients(settings, segmenter)}
+
+## What the machinery learnt (seed {seed})
+
+{_checks(paths, seed, per_image)}
+
+## Tables
+
+{(paths.reports / "table1.md").read_text(encoding="utf-8")}
+{(paths.reports / "table2.md").read_text(encoding="utf-8")}
+## Selection
+
+{selection["made_by"]}; {selection["above_threshold"]} of {selection["images"]} images pass the paper's threshold.
+
+{reasons}
+
+## Figures
+
+{figures}
+
+## Provenance
+
+| | |
+|---|---|
+{facts}
+"""
+
+
+def _checks(paths: Paths, seed: int, per_image: pd.DataFrame) -> str:
+    """The diagnostics of one seed as a table; they use masks and are never trained or tuned on."""
+    found = next(entry for entry in read_json(paths.evaluation / "diagnostics.json") if entry["seed"] == seed)
+    ellipse = mean_scores(per_image[per_image["row"] == ELLIPSE])
+    lines = {
+        "Classifier accuracy on K (%)": found["classifier_accuracy_K"],
+        "CAM peak inside the lesion, V (%)": found["cam_peak_in_lesion_V"],
+        "Pseudo-mask tumour IoU on V (%)": found["pseudo_mask_iou_V"],
+        "Pseudo-mask tumour IoU on L (%)": found["pseudo_mask_iou_L"],
+        "Pseudo-mask tumour IoU on U (%)": found["pseudo_mask_iou_U"],
+        "Fixed ellipse, tumour IoU on X (%)": ellipse.tumor_iou,
+        "Fixed ellipse, background IoU on X (%)": ellipse.background_iou,
+    }
+    table = pd.DataFrame(
+        [(name, "empty set" if value is None else f"{value:.1f}") for name, value in lines.items()],
+        columns=["Diagnostic (uses masks, never trained on)", "Value"],
+    )
+    return table.to_markdown(index=False, disable_numparse=True)

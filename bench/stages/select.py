@@ -1,0 +1,94 @@
+"""Algorithm 1 on the CAMs of V: regions of interest, and the subsets L and U (paper, section II-B)."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.data.images import INDEX, read_table
+from bench.files import replacing_folder, write_json
+from bench.paths import Paths, seed_name
+from bench.progress import say, track
+from bench.schema import Select
+from bench.selection import Roi, Stability, choose, stability
+from bench.settings import Settings
+
+
+def run(paths: Paths, settings: Settings) -> None:
+    """Write seed-<s>.csv (one line an image of V) and seed-<s>.json (rule and counts) for every seed."""
+    index = read_table(paths.images / INDEX)
+    with replacing_folder(paths.selection) as out:
+        for seed in settings.seeds:
+            folder = paths.cams / settings.select.cams / seed_name(seed)
+            table, rule = select(folder, index, settings.select, settings.train.common.optimisation.batch_size)
+            table.to_csv(out / f"{seed_name(seed)}.csv", index=False)
+            summary = summarise(table, settings.select, rule)
+            write_json(out / f"{seed_name(seed)}.json", summary)
+            say(f"{seed_name(seed)}: {summary['selected']} of {summary['images']} images in L; {summary['made_by']}")
+
+
+def select(cams: Path, index: pd.DataFrame, options: Select, batch_size: int) -> tuple[pd.DataFrame, str]:
+    """Algorithm 1 for every CAM of a folder: one line an image with T1, T2, both boxes, IoU, selected and reason.
+
+    The second value is the rule that made L, "none" when L is too small to train on.
+    """
+    wanted = read_table(cams / "ids.csv").merge(index, on="id")
+    maps = np.load(cams / "cams.npy", mmap_mode="r")
+    results = [
+        stability(maps[row], (width, height), options.alpha1, options.alpha2, options.upper_level)
+        for row, (width, height) in enumerate(
+            track(list(zip(wanted["width"], wanted["height"], strict=True)), "Algorithm 1")
+        )
+    ]
+    selection = choose(
+        list(wanted["id"]),
+        results,
+        rule=options.rule,
+        iou_threshold=options.iou_threshold,
+        top_fraction=options.top_fraction,
+        fallback=options.fallback,
+        batch_size=batch_size,
+    )
+    table = pd.DataFrame([_line(result) for result in results])
+    table.insert(0, "category", wanted["category"])
+    table.insert(0, "id", wanted["id"])
+    table["selected"], table["reason"] = selection.selected, selection.reasons
+    return table, selection.rule
+
+
+def _line(result: Stability) -> dict[str, Any]:
+    return {"T1": result.broad.level, "T2": result.narrow.level} | {
+        **_corners(result.broad, ""),
+        **_corners(result.narrow, "narrow_"),
+        "iou": result.iou,
+    }
+
+
+def _corners(roi: Roi, prefix: str) -> dict[str, int | None]:
+    names = ("x_min", "y_min", "x_max", "y_max")
+    return {f"{prefix}{name}": value for name, value in zip(names, roi.box or (None,) * 4, strict=True)}
+
+
+def summarise(table: pd.DataFrame, options: Select, rule: str) -> dict[str, Any]:
+    """What Table I prints of the selection: the rule in words, and the counts by reason."""
+    threshold = f"box IoU > {options.iou_threshold} at alpha {options.alpha1:g} % / {options.alpha2:g} %"
+    ranked = (
+        f"the {100 * options.top_fraction:g} % most stable images (box IoU at alpha {options.alpha1:g} % / "
+        f"{options.alpha2:g} %)"
+    )
+    made_by = {
+        "threshold": f"L made by the paper's rule: {threshold}",
+        "top_fraction": f"L made by rank: {ranked}",
+        "none": f"L is smaller than one batch under {threshold}; no fallback, rows that need L are not runnable",
+    }[rule]
+    if rule == "top_fraction" and options.rule == "threshold":
+        made_by += f"; fallback, because {threshold} gives fewer images than one batch"
+    return {
+        "rule": rule,
+        "made_by": made_by,
+        "images": len(table),
+        "selected": int(table["selected"].sum()),
+        "above_threshold": int((table["iou"] > options.iou_threshold).sum()),
+        "reasons": {str(reason): int(count) for reason, count in table["reason"].value_counts().items()},
+    }

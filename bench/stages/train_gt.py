@@ -1,0 +1,13 @@
+"""Train the three rows that learn from ground truth; the only training that may read masks."""
+
+from bench.data import masks
+from bench.data.images import STORE
+from bench.paths import Paths
+from bench.settings import Settings
+from bench.stages.training import train_rows
+
+
+def run(paths: Paths, settings: Settings) -> None:
+    """Write predictions/gt/<row>/seed-<s>/."""
+    labels = masks.folder(paths) / STORE
+    train_rows(paths, settings, "gt", lambda seed: {"labels": labels}, paths.predictions_gt)

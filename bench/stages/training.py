@@ -1,0 +1,56 @@
+"""What train_gt and train_weak share: the items of their rows. Labels are a path given by the stage."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.data.images import INDEX, STORE
+from bench.files import read_json
+from bench.paths import Paths, seed_name
+from bench.rows import ROWS, Row
+from bench.settings import Settings
+from bench.stages.common import machine, run_and_lay_out
+from bench.store import Item
+
+NOT_RUNNABLE = "not_runnable.txt"
+
+
+def train_rows(
+    paths: Paths, settings: Settings, labels: str, inputs_of: Callable[[int], dict[str, Path]], folder: Path
+) -> None:
+    """Train the profile's rows with `labels` ("gt" or "pseudo") for every seed and lay the results out in `folder`.
+
+    inputs_of(seed) names the label store ("labels") and, for pseudo-labels, their log ("usable").
+    A row that needs L where L is too small gets a file not_runnable.txt instead of a result.
+    """
+    items, notes = [], {}
+    for row in (row for row in ROWS if row.labels == labels and row.id in settings.train.rows):
+        for seed in settings.seeds:
+            place = f"{row.id}/{seed_name(seed)}"
+            summary = read_json(paths.selection / f"{seed_name(seed)}.json")
+            if row.needs_selection and summary["rule"] == "none":
+                notes[f"{place}/{NOT_RUNNABLE}"] = summary["made_by"]
+            else:
+                items.append((place, _item(paths, settings, row, seed, inputs_of(seed))))
+    run_and_lay_out(items, folder, notes)
+
+
+def _item(paths: Paths, settings: Settings, row: Row, seed: int, inputs: dict[str, Path]) -> Item:
+    shared = {
+        "index": paths.images / INDEX,
+        "store": paths.images / STORE,
+        "split": paths.splits / f"{seed_name(seed)}.csv",
+    }
+    if row.needs_selection:
+        shared["selection"] = paths.selection / f"{seed_name(seed)}.csv"
+    return Item(
+        name=f"{row.id}, {seed_name(seed)}",
+        function="bench.items.segmentation:run",
+        settings={
+            "row": row.id,
+            "images": row.images,
+            "recipe": settings.row(row.id).model_dump(),
+            "seed": seed,
+            **machine(settings.engine),
+        },
+        inputs={**shared, **inputs},
+    )

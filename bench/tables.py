@@ -1,0 +1,106 @@
+"""Tables I and II as views of the split, the selection and the per-image counts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from bench.data.splits import CATEGORIES, TUMOURS
+from bench.metrics import Scores, mean_scores, pooled_scores
+from bench.rows import ROWS, Row
+
+SETS = ("entire", "N", "K", "V", "X", "L", "U")
+# Table I of the paper: benign, malignant, normal, total.
+PAPER_TABLE1 = {
+    "entire": (437, 210, 133, 780),
+    "N": (357, 161, 106, 624),
+    "K": (80, 49, 27, 156),
+    "V": (357, 161, 0, 518),
+    "X": (80, 49, 0, 129),
+    "L": (112, 52, 0, 164),
+    "U": (245, 109, 0, 354),
+}
+METRICS = ("tumor_iou", "background_iou", "miou")
+
+
+def table1(split: pd.DataFrame, selection: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Images by set and class. split: id, category, set. selection: id, category, selected (of V)."""
+    tumour = split["category"].isin(TUMOURS)
+    members = {
+        "entire": split,
+        "N": split[split["set"] == "N"],
+        "K": split[split["set"] == "K"],
+        "V": split[(split["set"] == "N") & tumour],
+        "X": split[(split["set"] == "K") & tumour],
+        "L": selection[selection["selected"]],
+        "U": selection[~selection["selected"]],
+    }
+    return {name: _by_class(members[name]["category"]) for name in SETS}
+
+
+def _by_class(categories: pd.Series) -> dict[str, int]:
+    found = {category: int((categories == category).sum()) for category in CATEGORIES}
+    return {**found, "total": len(categories)}
+
+
+def table2(
+    per_image: pd.DataFrame, rows: Sequence[str]
+) -> tuple[dict[str, dict[str, float | None]], dict[str, Scores]]:
+    """IoUs in percent by row id (per-image means, None for a row without results), and pooled scores.
+
+    Means over seeds; every seed counts alike. per_image: row, seed, tp, fp, fn, tn.
+    """
+    headline: dict[str, dict[str, float | None]] = {}
+    pooled = {}
+    for row in rows:
+        seeds = [part for _, part in per_image[per_image["row"] == row].groupby("seed")]
+        if not seeds:
+            headline[row] = dict.fromkeys(METRICS)
+            continue
+        mean = _mean([mean_scores(part) for part in seeds])
+        headline[row] = {name: round(getattr(mean, name), 2) for name in METRICS}
+        pooled[row] = _mean([pooled_scores(part) for part in seeds])
+    return headline, pooled
+
+
+def _mean(scores: Sequence[Scores]) -> Scores:
+    return Scores(
+        sum(score.tumor_iou for score in scores) / len(scores),
+        sum(score.background_iou for score in scores) / len(scores),
+    )
+
+
+def table1_frame(ours: dict[str, dict[str, int]], with_paper: bool) -> pd.DataFrame:
+    """Table I for printing; with the paper's counts in brackets where it is the paper's data set."""
+    columns = (*CATEGORIES, "total")
+    lines = []
+    for name in SETS:
+        line: dict[str, Any] = {"Dataset": name.capitalize() if name == "entire" else name}
+        for position, column in enumerate(columns):
+            paper = f" ({PAPER_TABLE1[name][position]})" if with_paper else ""
+            line[column.capitalize()] = f"{ours[name][column]}{paper}"
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def table2_frame(
+    headline: dict[str, dict[str, float | None]], pooled: dict[str, Scores], with_paper: bool
+) -> pd.DataFrame:
+    """Table II for printing: ours, the paper's and their difference in points, and pooled tumour IoU."""
+    return pd.DataFrame([_line(row, headline, pooled, with_paper) for row in ROWS if row.id in headline])
+
+
+def _line(
+    row: Row, headline: dict[str, dict[str, float | None]], pooled: dict[str, Scores], with_paper: bool
+) -> dict[str, Any]:
+    titles = {"tumor_iou": "Tumor IoU", "background_iou": "Background IoU", "miou": "mIoU"}
+    line: dict[str, Any] = {"Row": row.id, "Method": row.label}
+    for name, paper in zip(METRICS, row.paper, strict=True):
+        value = headline[row.id][name]
+        line[titles[name]] = "not runnable" if value is None else f"{value:.2f}"
+        if with_paper:
+            line[f"{titles[name]} (paper)"] = f"{paper:.1f}"
+            if name == "tumor_iou":
+                line["Difference"] = "" if value is None else f"{value - paper:+.2f}"
+    line["Tumor IoU (pooled)"] = f"{pooled[row.id].tumor_iou:.2f}" if row.id in pooled else "not runnable"
+    return line

@@ -1,0 +1,61 @@
+"""The training loop that every network goes through: sample, loss, step, and one line of history an epoch."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import pandas as pd
+import torch
+
+from bench.progress import track
+from bench.schema import Optimisation
+
+
+def endless_batches(count: int, size: int, draw: torch.Generator) -> Iterator[torch.Tensor]:
+    """Index batches of exactly `size` from 0..count-1: passes in random order, one after the other, for ever.
+
+    Every index appears once a pass, whatever the ratio of `size` to `count`.
+    """
+    waiting = torch.empty(0, dtype=torch.int64, device=draw.device)
+    while True:
+        while len(waiting) < size:
+            waiting = torch.cat([waiting, torch.randperm(count, generator=draw, device=draw.device)])
+        yield waiting[:size]
+        waiting = waiting[size:]
+
+
+def optimise(
+    what: str,
+    parameters: Iterable[torch.nn.Parameter],
+    losses: Callable[[int], dict[str, torch.Tensor]],
+    settings: Optimisation,
+    updates_per_epoch: int,
+    after_update: Callable[[], None] = lambda: None,
+) -> pd.DataFrame:
+    """Minimise with Adam; returns the mean of each named loss by epoch (columns epoch, total, ...).
+
+    losses(update) -> named scalar losses of which "total" is minimised. Raises FloatingPointError naming the
+    epoch when the total is no longer finite.
+    """
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    optimiser = torch.optim.Adam(
+        trained,
+        lr=settings.learning_rate,
+        betas=(settings.betas[0], settings.betas[1]),
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+    history = []
+    for epoch in track(range(settings.epochs), what):
+        sums: dict[str, torch.Tensor] = {}
+        for update in range(epoch * updates_per_epoch, (epoch + 1) * updates_per_epoch):
+            named = losses(update)
+            optimiser.zero_grad(set_to_none=True)
+            named["total"].backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            after_update()
+            for name, value in named.items():
+                sums[name] = sums.get(name, 0) + value.detach()
+        means = {name: float(value) / updates_per_epoch for name, value in sums.items()}
+        if not all(map(torch.isfinite, map(torch.tensor, means.values()))):
+            raise FloatingPointError(f"{what}: the loss is not finite in epoch {epoch + 1}: {means}")
+        history.append({"epoch": epoch + 1, **means})
+    return pd.DataFrame(history)
