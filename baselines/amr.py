@@ -96,7 +96,7 @@ def fit(
     device, batch_size = context.device, settings.optimisation.batch_size
     with seeded_initialisation("amr", "weights", seed):
         net = make_net(settings.network, weights)
-    net.to(device, memory_format=torch.channels_last).train()
+    context.place(net).train()
     images, labels = torch.from_numpy(train.images).to(device), torch.from_numpy(train.labels).to(device)
     order = endless_batches(len(images), batch_size, generator(device, "labelled", seed))
     affine = generator(device, "augmentation", seed)
@@ -140,5 +140,6 @@ def cams(settings: AmrSettings, net: torch.nn.ModuleDict, images: np.ndarray, co
         return torch.stack(branches, 1)
 
     maps = multi_scale_cams(maps_of, images, settings.scales, context)
-    fused = settings.spotlight_share * maps[:, 0] + (1 - settings.spotlight_share) * maps[:, 1]
-    return fused / (fused.max((1, 2), keepdims=True) + EPSILON)
+    fused: np.ndarray = settings.spotlight_share * maps[:, 0] + (1 - settings.spotlight_share) * maps[:, 1]
+    fused /= fused.max((1, 2), keepdims=True) + EPSILON
+    return fused

@@ -17,7 +17,7 @@ def run_items(items: Sequence[Item], store: Store | None = None) -> list[Path]:
     """
     store = store or Store(STORE)
     keys = [item.key() for item in items]
-    missing = [index for index, key in enumerate(keys) if store.find(key) is None]
+    missing = [index for index, key in enumerate(keys) if store.find(key) is None and key not in keys[:index]]
     say(f"{len(items)} items, {len(items) - len(missing)} of them already in the store")
     for position, index in enumerate(missing, 1):
         item, start = items[index], time.monotonic()

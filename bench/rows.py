@@ -1,7 +1,9 @@
-"""The six rows of Table II as data."""
+"""The six rows of Table II as data, and where their predictions lie."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from bench.paths import Paths, seed_name
 from bench.schema import RowId
 
 
@@ -32,3 +34,14 @@ ROWS = (
     Row("pseudo_subset", "Pseudo-Subset", "pseudo", "subset", (35.2, 91.1, 63.1)),
     Row("pseudo_mean_teacher", "Pseudo-MeanTeacher", "pseudo", "mean_teacher", (56.3, 91.3, 73.8)),
 )
+
+# The image-blind floor that evaluate judges beside the rows.
+FIXED_ELLIPSE = "fixed_ellipse"
+# In the place of a row's predictions: why the row could not run.
+NOT_RUNNABLE = "not_runnable.txt"
+
+
+def predictions(paths: Paths, row: Row, seed: int) -> Path:
+    """Folder of one row's predictions, or of its NOT_RUNNABLE note."""
+    base = paths.predictions_gt if row.labels == "gt" else paths.predictions_weak
+    return base / row.id / seed_name(seed)

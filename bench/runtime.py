@@ -17,6 +17,10 @@ class Context:
     device: torch.device
     bf16: bool
 
+    def place(self, net: torch.nn.Module) -> torch.nn.Module:
+        """Move a network to the device, its convolutions in channels-last memory."""
+        return net.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
     @contextmanager
     def autocast(self) -> Iterator[None]:
         """Mixed precision for forward passes where the settings ask for it."""

@@ -56,14 +56,15 @@ class Settings(Strict):
 
 def profiles(params: Path = PARAMS) -> list[str]:
     """Names of the profiles that params.yaml lists."""
-    names: list[str] = _read(params).get("profiles", [])
-    return names
+    names = _read(params).get("profiles")
+    if not isinstance(names, list):
+        raise UserError(f"{params}: profiles must list the names of the profiles")
+    return [str(name) for name in names]
 
 
 def load(profile: str, params: Path = PARAMS) -> Settings:
     """Settings of `profile`. Raises UserError naming the path of an unknown, missing or impossible setting."""
-    content = _read(params)
-    known = content.get("profiles", [])
+    content, known = _read(params), profiles(params)
     if profile not in known or profile not in content:
         raise UserError(f"unknown profile {profile!r} in {params}; known: {', '.join(known)}")
     settings = _checked(Settings, content[profile], profile)
@@ -79,12 +80,23 @@ def load(profile: str, params: Path = PARAMS) -> Settings:
     return settings
 
 
+class _DistinctKeys(yaml.SafeLoader):
+    """YAML's safe loader, which also refuses a key that stands twice in one block."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _read(params: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(params.read_text(encoding="utf-8"))
+        content = yaml.load(params.read_text(encoding="utf-8"), _DistinctKeys)
     except FileNotFoundError:
         raise UserError(f"{params} is missing - run from the project's folder") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{params} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UserError(f"{params} must map profile names to settings")

@@ -1,11 +1,13 @@
 """The run store: finished items rest under the key of everything that made them.
 
 An item's key is the SHA-256 over its function, its resolved settings (seed and device included), the content of
-its inputs and the sources of the modules that make it. The store is no DVC output: DVC deletes a stage's outputs
-before it runs the stage again, while a finished item must never be computed twice.
+its inputs, the sources of the modules that make it and the versions of the libraries. The store is no DVC output:
+DVC deletes a stage's outputs before it runs the stage again, while a finished item must never be computed twice.
 """
 
 import hashlib
+import importlib
+import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +16,9 @@ from typing import Any
 
 from bench.files import digest, replacing_folder
 from bench.sources import source_digest
+
+# Libraries whose version decides the last bits of a result.
+PACKAGES = ("numpy", "opencv-python-headless", "pillow", "segmentation-models-pytorch", "torch")
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Item:
             "settings": self.settings,
             "inputs": {name: digest(path) for name, path in sorted(self.inputs.items())},
             "sources": source_digest(module, *self.modules),
+            "packages": {package: importlib.metadata.version(package) for package in PACKAGES},
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -62,7 +68,5 @@ class Store:
 
 def resolve(function: str) -> Any:
     """The object that "module:name" names."""
-    import importlib
-
     module, name = function.split(":")
     return getattr(importlib.import_module(module), name)

@@ -39,9 +39,7 @@ class LocalServer:
         self.drops = dict(drops or {})
         self.ranges = ranges
         self.redirects = dict(redirects or {})
-        self.statuses = {
-            path: [s] * 1000 if isinstance(s, int) else list(s) for path, s in (statuses or {}).items()
-        }
+        self.statuses = {path: [s] * 1000 if isinstance(s, int) else list(s) for path, s in (statuses or {}).items()}
         self.types = dict(types or {})
         self.count: Counter[str] = Counter()
         self.ranges_seen: list[tuple[str, str | None]] = []

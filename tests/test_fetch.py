@@ -144,9 +144,7 @@ def test_a_redirect_is_followed(tmp_path):
 
 def test_a_web_page_is_not_the_file(tmp_path):
     with (
-        LocalServer(
-            {"/a.bin": b"<html>please log in"}, types={"/a.bin": "text/html; charset=utf-8"}
-        ) as server,
+        LocalServer({"/a.bin": b"<html>please log in"}, types={"/a.bin": "text/html; charset=utf-8"}) as server,
         pytest.raises(UserError, match="web page"),
     ):
         fetch(artefact(server.url("/a.bin"), sha256=None, size=None), tmp_path)

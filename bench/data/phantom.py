@@ -134,7 +134,7 @@ def _add_lookalikes(rng: np.random.Generator, echo: Floats) -> None:
         radius, angles = _polar((height, width), centre)
         margin = size * _ellipse(angles, rng.uniform(1.4, 3.2), rng.uniform(-0.3, 0.3))
         distance = radius - margin * (1 + 0.05 * smooth_noise(rng, (height, width), (25, 25)))
-        level = float(_ring(echo, distance).mean()) + rng.uniform(-4, 2)
+        level = float(_ring(echo, distance).mean()) + rng.uniform(-3, 2)
         inside = np.clip(0.5 - distance / 2, 0, 1)
         fill = level + 1.2 * smooth_noise(rng, (height, width), (5, 14)) + _septum(rng, echo.shape)
         echo += inside * (fill - echo)
@@ -217,7 +217,7 @@ def _benign(rng: np.random.Generator, distance: Floats, steepness: Floats) -> Le
         mask=distance < 0,
         distance=distance,
         steepness=steepness,
-        contrast=rng.uniform(18, 28) if cyst else rng.uniform(7, 14),
+        contrast=rng.uniform(18, 28) if cyst else rng.uniform(9, 15),
         texture=rng.uniform(0.3, 1.5),
         softness=rng.uniform(0.3, 0.9),
         rim=rng.uniform(4, 11) if rng.random() < 0.6 else 0.0,

@@ -35,4 +35,4 @@ def combined_mask(image: Path) -> np.ndarray:
     files = sorted(file for file in image.parent.iterdir() if re.fullmatch(pattern, file.name))
     if not files:
         raise UserError(f"{image} has no mask beside it - run the download stage again")
-    return np.logical_or.reduce([read_mask(file) for file in files])
+    return np.asarray(np.logical_or.reduce([read_mask(file) for file in files]))

@@ -17,11 +17,13 @@ def make_unet(encoder: str, decoder_channels: Sequence[int], weights: str | None
     random weights. folder: where checkpoints lie. Raises UserError for an unknown encoder or missing weights.
     """
     try:
-        net = smp.Unet(encoder, encoder_weights=None, classes=2, decoder_channels=tuple(decoder_channels))
+        net: torch.nn.Module = smp.Unet(
+            encoder, encoder_weights=None, classes=2, decoder_channels=tuple(decoder_channels)
+        )
     except KeyError:
         raise UserError(f"unknown encoder {encoder!r}; segmentation_models.pytorch lists the known ones") from None
     if weights:
         # The classifier head is not part of an encoder.
         state = {key: value for key, value in load_state(weights, folder).items() if not key.startswith("fc.")}
-        net.encoder.load_state_dict(state)
+        net.get_submodule("encoder").load_state_dict(state)
     return net

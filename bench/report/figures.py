@@ -37,7 +37,7 @@ def quantile_picks(values: pd.Series, quantiles: Sequence[float]) -> list[int]:
     if ranked.empty:
         return []
     places = [round(quantile * (len(ranked) - 1)) for quantile in quantiles]
-    return [int(values.index.get_loc(ranked.index[place])) for place in dict.fromkeys(places)]
+    return [list(values.index).index(ranked.index[place]) for place in dict.fromkeys(places)]
 
 
 def save_grid(rows: Sequence[Sequence[Panel]], file: Path) -> None:

@@ -16,7 +16,7 @@ CORNERS = ("x_min", "y_min", "x_max", "y_max")
 
 
 def regions(selection: pd.DataFrame, cams: Path, pseudo: Path, images: Path, masks: Path) -> list[list[Panel]]:
-    """Figure 1: image with both regions, CAM, truth, pseudo-mask, at quantiles of the box IoU from stable to unstable."""
+    """Figure 1: image with both regions, CAM, truth, pseudo-mask, at quantiles of the box IoU, stable first."""
     positions = quantile_picks(selection["iou"], (1.0, 0.75, 0.5, 0.25, 0.0))
     return [_region_row(selection.iloc[position], position, cams, pseudo, images, masks) for position in positions]
 

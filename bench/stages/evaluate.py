@@ -18,11 +18,8 @@ from bench.files import replacing_folder, write_json
 from bench.metrics import mean_scores
 from bench.paths import Paths, seed_name
 from bench.progress import track
-from bench.rows import ROWS, Row
+from bench.rows import FIXED_ELLIPSE, NOT_RUNNABLE, ROWS, predictions
 from bench.settings import Settings
-from bench.stages.training import NOT_RUNNABLE
-
-ELLIPSE = "fixed_ellipse"
 
 
 def run(paths: Paths, settings: Settings) -> None:
@@ -40,7 +37,7 @@ def run(paths: Paths, settings: Settings) -> None:
                 judged.append(judge_predictions(folder, truth, index).assign(row=row.id, seed=seed))
         split = read_table(paths.splits / f"{seed_name(seed)}.csv")
         in_x = split.loc[(split["set"] == "K") & (split["category"] != "normal"), "id"]
-        judged.append(judge_ellipse(list(in_x), truth, index).assign(row=ELLIPSE, seed=seed))
+        judged.append(judge_ellipse(list(in_x), truth, index).assign(row=FIXED_ELLIPSE, seed=seed))
         selection = read_table(paths.selection / f"{seed_name(seed)}.csv")
         pseudo.append(judge_pseudo_masks(paths.pseudo / seed_name(seed), selection, truth).assign(seed=seed))
         diagnostics.append({"seed": seed, **_diagnostics(paths, settings, seed, truth, pseudo[-1])})
@@ -49,12 +46,6 @@ def run(paths: Paths, settings: Settings) -> None:
         _write(pd.concat(pseudo), ["seed"], out / "pseudo.csv")
         write_json(out / "not_runnable.json", not_runnable)
         write_json(out / "diagnostics.json", diagnostics)
-
-
-def predictions(paths: Paths, row: Row, seed: int) -> Path:
-    """Folder of one row's predictions."""
-    base = paths.predictions_gt if row.labels == "gt" else paths.predictions_weak
-    return base / row.id / seed_name(seed)
 
 
 def _write(table: pd.DataFrame, first: list[str], file: Path) -> None:

@@ -26,12 +26,6 @@ def run(paths: Paths, settings: Settings) -> None:
             function="bench.items.pseudo:run",
             settings={**options, "image_size": settings.prepare.image_size, **machine(settings.engine)},
             inputs={**inputs, "selection": paths.selection / f"{seed_name(seed)}.csv"},
-            modules=_sources(settings.pseudo.segmenter),
         )
         items.append((seed_name(seed), item))
     run_and_lay_out(items, paths.pseudo)
-
-
-def _sources(segmenter: str) -> tuple[str, ...]:
-    """The module of the segmenter, which make_segmenter imports only when it is asked for."""
-    return (f"bench.prompting.{'shapes' if segmenter in ('ellipse', 'box') else segmenter}",)

@@ -13,11 +13,9 @@ from bench.paths import Paths, seed_name
 from bench.report.figures import save_curves, save_grid
 from bench.report.gallery import predictions, regions
 from bench.report.provenance import provenance
-from bench.rows import ROWS
+from bench.rows import FIXED_ELLIPSE, NOT_RUNNABLE, ROWS, Row
+from bench.rows import predictions as predictions_folder
 from bench.settings import Settings
-from bench.stages.evaluate import ELLIPSE
-from bench.stages.evaluate import predictions as predictions_folder
-from bench.stages.training import NOT_RUNNABLE
 
 FIGURE_3_ROWS = ("pseudo_subset", "pseudo_whole", "pseudo_mean_teacher")
 
@@ -50,7 +48,7 @@ def _figures(paths: Paths, settings: Settings, seed: int, per_image: pd.DataFram
     save_curves(histories, out / "training.png")
 
 
-def _folders(paths: Paths, settings: Settings, seed: int) -> dict:
+def _folders(paths: Paths, settings: Settings, seed: int) -> dict[Row, Path]:
     """Prediction folders of the rows that ran."""
     folders = {row: predictions_folder(paths, row, seed) for row in ROWS if row.id in settings.train.rows}
     return {row: folder for row, folder in folders.items() if not (folder / NOT_RUNNABLE).is_file()}
@@ -111,7 +109,7 @@ def _text(paths: Paths, settings: Settings, seed: int, per_image: pd.DataFrame) 
 def _checks(paths: Paths, seed: int, per_image: pd.DataFrame) -> str:
     """The diagnostics of one seed as a table; they use masks and are never trained or tuned on."""
     found = next(entry for entry in read_json(paths.evaluation / "diagnostics.json") if entry["seed"] == seed)
-    ellipse = mean_scores(per_image[per_image["row"] == ELLIPSE])
+    ellipse = mean_scores(per_image[per_image["row"] == FIXED_ELLIPSE])
     lines = {
         "Classifier accuracy on K (%)": found["classifier_accuracy_K"],
         "CAM peak inside the lesion, V (%)": found["cam_peak_in_lesion_V"],

@@ -70,6 +70,12 @@ def _corners(roi: Roi, prefix: str) -> dict[str, int | None]:
     return {f"{prefix}{name}": value for name, value in zip(names, roi.box or (None,) * 4, strict=True)}
 
 
+def _rules_tried(options: Select, threshold: str, ranked: str) -> str:
+    if options.rule == "top_fraction":
+        return ranked
+    return threshold if options.fallback == "none" else f"{threshold}, then {ranked}"
+
+
 def summarise(table: pd.DataFrame, options: Select, rule: str) -> dict[str, Any]:
     """What Table I prints of the selection: the rule in words, and the counts by reason."""
     threshold = f"box IoU > {options.iou_threshold} at alpha {options.alpha1:g} % / {options.alpha2:g} %"
@@ -80,7 +86,8 @@ def summarise(table: pd.DataFrame, options: Select, rule: str) -> dict[str, Any]
     made_by = {
         "threshold": f"L made by the paper's rule: {threshold}",
         "top_fraction": f"L made by rank: {ranked}",
-        "none": f"L is smaller than one batch under {threshold}; no fallback, rows that need L are not runnable",
+        "none": f"L is smaller than one batch ({_rules_tried(options, threshold, ranked)}); "
+        "the rows that need L are not runnable",
     }[rule]
     if rule == "top_fraction" and options.rule == "threshold":
         made_by += f"; fallback, because {threshold} gives fewer images than one batch"

@@ -12,5 +12,5 @@ def run(paths: Paths, settings: Settings) -> None:
     index = read_table(paths.images / INDEX)
     with replacing_folder(paths.splits) as out:
         for seed in settings.seeds:
-            split = paper_split(index["id"], index["category"], seed)
+            split = paper_split(list(index["id"]), list(index["category"]), seed)
             split.to_csv(out / f"{seed_name(seed)}.csv", index=False)

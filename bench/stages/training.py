@@ -6,12 +6,10 @@ from pathlib import Path
 from bench.data.images import INDEX, STORE
 from bench.files import read_json
 from bench.paths import Paths, seed_name
-from bench.rows import ROWS, Row
+from bench.rows import NOT_RUNNABLE, ROWS, Row
 from bench.settings import Settings
 from bench.stages.common import machine, run_and_lay_out
 from bench.store import Item
-
-NOT_RUNNABLE = "not_runnable.txt"
 
 
 def train_rows(

@@ -3,6 +3,8 @@
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
+
 
 def make_teacher(student: torch.nn.Module, decay: float, buffers: bool) -> AveragedModel:
     """A teacher that `update_parameters(student)` moves towards the student.
@@ -11,7 +13,7 @@ def make_teacher(student: torch.nn.Module, decay: float, buffers: bool) -> Avera
     With `buffers` the BatchNorm statistics are averaged too; integer buffers are copied.
     """
 
-    def average(teacher: list[torch.Tensor], current: list[torch.Tensor], updates: torch.Tensor) -> None:
+    def average(teacher: Tensors, current: Tensors, updates: torch.Tensor | int) -> None:
         keep = min(1 - 1 / (int(updates) + 1), decay)
         if teacher[0].is_floating_point():
             torch._foreach_lerp_(teacher, current, 1 - keep)

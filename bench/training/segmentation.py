@@ -60,7 +60,7 @@ def train_segmentation(
             settings.encoder if settings.initialisation == "imagenet" else None,
             weights,
         )
-    student.to(context.device, memory_format=torch.channels_last).train()
+    context.place(student).train()
     teacher = None
     if data.unlabelled is not None:
         teacher = make_teacher(student, settings.mean_teacher.ema_decay, settings.mean_teacher.ema_buffers)

@@ -58,9 +58,7 @@ def add(path: Path, name: str, content: bytes = b"x", mode: int = 0) -> Path:
 def refused(source: Path | str | None, folder: Path) -> str:
     """The message of the refusal; nothing is left at the target or beside it."""
     with pytest.raises(UserError) as caught:
-        busi.obtain(
-            folder.parent / "out" / "raw", folder.parent / "downloads", str(source) if source else None
-        )
+        busi.obtain(folder.parent / "out" / "raw", folder.parent / "downloads", str(source) if source else None)
     out = folder.parent / "out"
     assert not out.exists() or list(out.iterdir()) == []
     assert "\n" not in str(caught.value)
@@ -68,9 +66,7 @@ def refused(source: Path | str | None, folder: Path) -> str:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    return {
-        file.relative_to(root).as_posix(): file.read_bytes() for file in root.rglob("*") if file.is_file()
-    }
+    return {file.relative_to(root).as_posix(): file.read_bytes() for file in root.rglob("*") if file.is_file()}
 
 
 @pytest.mark.parametrize("leading", ["", "Dataset_BUSI_with_GT/", "a/b/", "a\\"])

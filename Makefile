@@ -1,0 +1,49 @@
+# make demo        phantoms, from nothing to Tables I and II, on two processor cores
+# make reproduce   the paper on BUSI (PROFILE=busi-scratch|busi-small|phantom selects another profile)
+# make test        all tests;  make lint  style and types;  make lock  new requirements files
+PROFILE ?= busi
+PYTHON ?= python3
+BIN := .venv/bin
+export DVC_NO_ANALYTICS := 1
+export DVC_SITE_CACHE_DIR := $(CURDIR)/.bench/dvc-site-cache
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo reproduce test lint lock setup
+
+demo: PROFILE := phantom
+demo: reproduce
+
+reproduce: $(BIN)/.run
+	dvc repro report@$(PROFILE)
+	@cat reports/$(PROFILE)/table1.md reports/$(PROFILE)/table2.md
+	@echo "More in reports/$(PROFILE)/report.md"
+
+test: $(BIN)/.dev
+	python -m pytest
+
+lint: $(BIN)/.dev
+	ruff check .
+	ruff format --check .
+	mypy
+
+setup: $(BIN)/.dev
+
+$(BIN)/uv: requirements/uv.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(BIN)/.run: requirements/run.txt $(BIN)/uv
+	uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/run.txt
+	@touch $@
+
+$(BIN)/.dev: requirements/dev.txt $(BIN)/.run
+	uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@touch $@
+
+LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
+lock: $(BIN)/uv
+	$(LOCK) pyproject.toml --extra pipeline --extra dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml --extra pipeline -c requirements/dev.txt -o requirements/run.txt
+	echo "uv==$$(uv --version | cut -d' ' -f2)" | $(LOCK) - -o requirements/uv.txt

@@ -1,0 +1,207 @@
+"""A tiny phantom profile, stage by stage through the command line."""
+
+import contextlib
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bench.cli import STAGES, main
+
+PROFILE = "tiny"
+DATA, REPORTS = Path("data") / PROFILE, Path("reports") / PROFILE
+GT_ROWS = ("gt_whole", "gt_subset", "gt_mean_teacher")
+WEAK_ROWS = ("pseudo_whole", "pseudo_subset", "pseudo_mean_teacher")
+NEEDS_L = {"gt_subset", "gt_mean_teacher", "pseudo_subset", "pseudo_mean_teacher"}
+WITHOUT_MASKS = ("cams", "select", "pseudo", "train_weak")
+
+
+def params() -> dict[str, Any]:
+    """The phantom profile, smaller in every respect."""
+    original = yaml.safe_load((Path(__file__).resolve().parents[1] / "params.yaml").read_text(encoding="utf-8"))
+    profile = json.loads(json.dumps(original["phantom"]))  # without YAML's shared nodes
+    profile["data"].update(benign=20, malignant=10, normal=14)
+    profile["prepare"]["image_size"] = 32
+    shorter = {"epochs": 2, "batch_size": 8, "precision": "fp32"}
+    profile["cams"]["amr"]["optimisation"].update(shorter)
+    profile["select"]["rule"] = "top_fraction"
+    profile["pseudo"]["segmenter"] = "ellipse"
+    common = profile["train"]["common"]
+    common["decoder_channels"] = [16, 8, 8, 8, 8]
+    common["optimisation"].update(shorter)
+    common["mean_teacher"]["labelled_per_batch"] = 4
+    return {"profiles": [PROFILE], PROFILE: profile}
+
+
+def write_params(folder: Path, content: dict[str, Any]) -> None:
+    (folder / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+
+
+def run(folder: Path, *stages: str) -> None:
+    with contextlib.chdir(folder):
+        for stage in stages:
+            assert main([stage, "--profile", PROFILE]) == 0, stage
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / REPORTS / "metrics.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which all stages ran; tests must leave it as it is."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_params(folder, params())
+    run(folder, *STAGES)
+    return folder
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """The finished folder, to be changed."""
+    return shutil.copytree(finished, tmp_path / "copied")
+
+
+@contextlib.contextmanager
+def masks_removed(folder: Path, aside: Path) -> Iterator[None]:
+    """Take the masks and the raw data, which holds masks too, out of the folder."""
+    for name in ("masks", "raw"):
+        shutil.move(folder / DATA / name, aside / name)
+    yield
+    for name in ("masks", "raw"):
+        shutil.move(aside / name, folder / DATA / name)
+
+
+@pytest.fixture(scope="session")
+def repeated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All again from scratch in another folder; the weak stages run while no mask is there."""
+    folder, aside = tmp_path_factory.mktemp("repeated"), tmp_path_factory.mktemp("aside")
+    write_params(folder, params())
+    run(folder, "download", "prepare", "split")
+    with masks_removed(folder, aside):
+        run(folder, *WITHOUT_MASKS)
+    run(folder, "train_gt", "evaluate", "tables")
+    return folder
+
+
+def test_every_stage_leaves_its_outputs(finished):
+    seed = "seed-0"
+    expected = [
+        "images/index.csv",
+        "images/store.npy",
+        "masks/store.npy",
+        f"splits/{seed}.csv",
+        *(f"cams/amr/{seed}/{name}" for name in ("cams.npy", "ids.csv", "classification.csv", "history.csv")),
+        f"selection/{seed}.csv",
+        f"selection/{seed}.json",
+        *(f"pseudo/{seed}/{name}" for name in ("store.npy", "log.csv", "segmenter.json")),
+        *(
+            f"predictions/{kind}/{row}/{seed}/{name}"
+            for kind, rows in (("gt", GT_ROWS), ("weak", WEAK_ROWS))
+            for row in rows
+            for name in ("probabilities.npy", "ids.csv", "history.csv")
+        ),
+        *(f"evaluation/{name}" for name in ("per_image.csv", "pseudo.csv", "not_runnable.json", "diagnostics.json")),
+    ]
+    reports = ["table1.md", "table1.csv", "table2.md", "table2.csv", "metrics.json", "report.md"]
+    missing = [name for name in expected if not (finished / DATA / name).is_file()]
+    missing += [name for name in reports if not (finished / REPORTS / name).is_file()]
+    assert not missing
+    assert not list(finished.rglob("*.tmp"))
+
+
+def test_metrics_hold_exactly_the_agreed_keys_and_finite_numbers(finished):
+    metrics = read_metrics(finished)
+    assert set(metrics) == {"table1", "table2"}
+    assert set(metrics["table1"]) == {"entire", "N", "K", "V", "X", "L", "U"}
+    for counts in metrics["table1"].values():
+        assert set(counts) == {"benign", "malignant", "normal", "total"}
+        assert all(isinstance(count, int) for count in counts.values())
+        assert counts["benign"] + counts["malignant"] + counts["normal"] == counts["total"]
+    assert set(metrics["table2"]) == {*GT_ROWS, *WEAK_ROWS}
+    for scores in metrics["table2"].values():
+        assert set(scores) == {"tumor_iou", "background_iou", "miou"}
+        assert all(math.isfinite(score) and 0 <= score <= 100 for score in scores.values())
+
+
+def test_the_sets_of_table_1_fit_together(finished):
+    counts = read_metrics(finished)["table1"]
+    assert counts["entire"] == {"benign": 20, "malignant": 10, "normal": 14, "total": 44}
+    for whole, parts in (("entire", "NK"), ("V", "LU")):
+        for name, count in counts[whole].items():
+            assert count == sum(counts[part][name] for part in parts)
+    for tumours, all_images in (("V", "N"), ("X", "K")):
+        assert counts[tumours] == {
+            **counts[all_images],
+            "normal": 0,
+            "total": counts[all_images]["benign"] + counts[all_images]["malignant"],
+        }
+
+
+def test_two_runs_from_scratch_give_the_same_bytes(finished, repeated):
+    for name in (
+        REPORTS / "metrics.json",
+        DATA / "cams/amr/seed-0/cams.npy",
+        DATA / "predictions/weak/pseudo_mean_teacher/seed-0/probabilities.npy",
+    ):
+        assert (finished / name).read_bytes() == (repeated / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("stage", ["cams", "pseudo", "train_gt", "train_weak"])
+def test_a_stage_that_is_run_again_computes_nothing(stage, copied, capsys):
+    items = 1 if stage in ("cams", "pseudo") else 3
+    capsys.readouterr()
+    run(copied, stage)
+    assert capsys.readouterr().out == f"{items} items, {items} of them already in the store\n"
+
+
+def test_a_change_of_one_row_trains_that_row_alone(copied, capsys):
+    content = params()
+    content[PROFILE]["train"]["rows"]["pseudo_whole"] = {"optimisation": {"learning_rate": 0.002}}
+    write_params(copied, content)
+    before = {
+        row: (copied / DATA / "predictions/weak" / row / "seed-0/probabilities.npy").read_bytes() for row in WEAK_ROWS
+    }
+    capsys.readouterr()
+    run(copied, "train_weak")
+    output = capsys.readouterr().out
+    assert "3 items, 2 of them already in the store" in output
+    assert "[1/1] pseudo_whole, seed-0" in output
+    for row in WEAK_ROWS:
+        after = (copied / DATA / "predictions/weak" / row / "seed-0/probabilities.npy").read_bytes()
+        assert (after == before[row]) == (row != "pseudo_whole"), row
+
+
+def test_nothing_weak_needs_a_mask(copied, tmp_path, capsys):
+    """Even the pseudo-masks come from images alone; what needs masks says so."""
+    with masks_removed(copied, tmp_path):
+        shutil.rmtree(copied / ".bench")
+        for name in ("cams", "selection", "pseudo", "predictions"):
+            shutil.rmtree(copied / DATA / name)
+        run(copied, "cams", "select", "pseudo", "train_weak")
+        capsys.readouterr()
+        with contextlib.chdir(copied):
+            assert main(["train_gt", "--profile", PROFILE]) == 2
+        assert "masks" in capsys.readouterr().err
+
+
+def test_rows_without_a_large_enough_l_are_not_runnable_and_the_others_are(copied):
+    content = params()
+    content[PROFILE]["select"].update(rule="threshold", iou_threshold=0.9999, fallback="none")
+    write_params(copied, content)
+    run(copied, "select", "pseudo", "train_gt", "train_weak", "evaluate", "tables", "report")
+    table2 = read_metrics(copied)["table2"]
+    lines = (copied / REPORTS / "table2.md").read_text(encoding="utf-8").splitlines()
+    for row in (*GT_ROWS, *WEAK_ROWS):
+        (line,) = [line for line in lines if line.startswith(f"| {row} ")]
+        if row in NEEDS_L:
+            assert set(table2[row].values()) == {None}
+            assert "not runnable" in line
+        else:
+            assert all(math.isfinite(score) for score in table2[row].values())
+            assert "not runnable" not in line

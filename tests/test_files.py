@@ -1,0 +1,159 @@
+"""Writing all or nothing, and digests of content."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UserError
+from bench.files import digest, read_json, replacing_file, replacing_folder, write_json
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def write_file(path: Path, error: BaseException | None = None) -> None:
+    with replacing_file(path) as temporary:
+        temporary.write_text("new")
+        if error:
+            raise error
+
+
+def write_folder(path: Path, error: BaseException | None = None) -> None:
+    with replacing_folder(path) as temporary:
+        (temporary / "new.txt").write_text("new")
+        if error:
+            raise error
+
+
+def test_a_file_appears_with_its_folders_when_the_block_ends(tmp_path):
+    write_file(tmp_path / "a" / "b.txt")
+    assert (tmp_path / "a" / "b.txt").read_text() == "new"
+    assert names(tmp_path / "a") == ["b.txt"]
+
+
+def test_a_folder_appears_with_its_parents_when_the_block_ends(tmp_path):
+    write_folder(tmp_path / "a" / "b")
+    assert names(tmp_path / "a") == ["b"]
+    assert names(tmp_path / "a" / "b") == ["new.txt"]
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_folder_takes_the_place_of_what_stood_there(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "old.txt").write_text("old")
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "kept", target_is_directory=True)
+    (tmp_path / "kept").mkdir()
+    for name in ("folder", "file", "link"):
+        write_folder(tmp_path / name)
+        assert names(tmp_path / name) == ["new.txt"]
+    assert names(tmp_path / "kept") == []
+
+
+def test_nothing_is_seen_before_the_block_ends(tmp_path):
+    with replacing_folder(tmp_path / "out") as temporary:
+        (temporary / "half").write_text("")
+        assert not (tmp_path / "out").exists()
+        assert temporary.parent == tmp_path
+
+
+@pytest.mark.parametrize("error", [ValueError("ours"), KeyboardInterrupt(), FULL], ids=["defect", "ctrl-c", "full"])
+@pytest.mark.parametrize("write", [write_file, write_folder])
+def test_after_an_error_nothing_new_is_left(tmp_path, write, error):
+    with pytest.raises(UserError if error is FULL else type(error)):
+        write(tmp_path / "out", error)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [ValueError("ours"), KeyboardInterrupt(), FULL], ids=["defect", "ctrl-c", "full"])
+def test_after_an_error_the_old_content_stays(tmp_path, error):
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "old.txt").write_text("old")
+    for write, name in ((write_file, "file"), (write_folder, "folder")):
+        with pytest.raises(UserError if error is FULL else type(error)):
+            write(tmp_path / name, error)
+    assert names(tmp_path) == ["file", "folder"]
+    assert (tmp_path / "file").read_text() == "old"
+    assert names(tmp_path / "folder") == ["old.txt"]
+
+
+@pytest.mark.parametrize("write", [write_file, write_folder])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT])
+def test_a_refusal_of_the_disk_is_one_line_that_names_the_place(tmp_path, write, number):
+    with pytest.raises(UserError) as caught:
+        write(tmp_path / "out", OSError(number, os.strerror(number)))
+    assert str(caught.value).startswith(f"cannot write {tmp_path / 'out'}: {os.strerror(number)} - ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("write", [write_file, write_folder])
+def test_a_missing_input_is_not_blamed_on_the_disk(tmp_path, write):
+    with pytest.raises(FileNotFoundError):
+        write(tmp_path / "out", FileNotFoundError(errno.ENOENT, "gone"))
+
+
+def test_a_user_error_inside_the_block_passes_unchanged(tmp_path):
+    with pytest.raises(UserError, match=r"^the cause$"):
+        write_folder(tmp_path / "out", UserError("the cause"))
+
+
+def test_json_is_read_as_written(tmp_path):
+    write_json(tmp_path / "a.json", {"b": [1, None]})
+    assert (tmp_path / "a.json").read_text().endswith("}\n")
+    assert read_json(tmp_path / "a.json") == {"b": [1, None]}
+
+
+def test_missing_and_damaged_json_are_user_errors(tmp_path):
+    with pytest.raises(UserError, match="missing"):
+        read_json(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(UserError, match="damaged"):
+        read_json(tmp_path / "a.json")
+
+
+def folder_of(path: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(text)
+    return path
+
+
+FILES = {"a": "1", "b/c": "2", "b/d": ""}
+
+
+def test_the_digest_of_a_folder_is_of_its_content_alone(tmp_path):
+    one = folder_of(tmp_path / "one", FILES)
+    other = folder_of(tmp_path / "elsewhere" / "other", dict(reversed(FILES.items())))
+    os.utime(other / "a", (0, 0))
+    assert digest(one) == digest(other)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {**FILES, "a": "3"},
+        {"a": "1", "b/c": "2"},
+        {"a": "1", "b/e": "2", "b/d": ""},
+        {"a": "2", "b/c": "1", "b/d": ""},
+        {"a": "1", "x/c": "2", "x/d": ""},
+    ],
+    ids=["content", "fewer files", "another name", "contents exchanged", "another folder"],
+)
+def test_the_digest_of_a_folder_changes_with_names_and_content(tmp_path, changed):
+    assert digest(folder_of(tmp_path / "one", FILES)) != digest(folder_of(tmp_path / "other", changed))
+
+
+def test_the_digest_of_a_file_is_its_sha_256(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert digest(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_the_digest_of_a_missing_path_is_a_user_error(tmp_path):
+    with pytest.raises(UserError, match="missing"):
+        digest(tmp_path / "a")
