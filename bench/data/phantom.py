@@ -134,7 +134,7 @@ def _add_lookalikes(rng: np.random.Generator, echo: Floats) -> None:
         radius, angles = _polar((height, width), centre)
         margin = size * _ellipse(angles, rng.uniform(1.4, 3.2), rng.uniform(-0.3, 0.3))
         distance = radius - margin * (1 + 0.05 * smooth_noise(rng, (height, width), (25, 25)))
-        level = float(_ring(echo, distance).mean()) + rng.uniform(-3, 2)
+        level = float(_ring(echo, distance).mean()) + rng.uniform(-2, 3)
         inside = np.clip(0.5 - distance / 2, 0, 1)
         fill = level + 1.2 * smooth_noise(rng, (height, width), (5, 14)) + _septum(rng, echo.shape)
         echo += inside * (fill - echo)
@@ -217,7 +217,7 @@ def _benign(rng: np.random.Generator, distance: Floats, steepness: Floats) -> Le
         mask=distance < 0,
         distance=distance,
         steepness=steepness,
-        contrast=rng.uniform(18, 28) if cyst else rng.uniform(9, 15),
+        contrast=rng.uniform(18, 28) if cyst else rng.uniform(10, 16),
         texture=rng.uniform(0.3, 1.5),
         softness=rng.uniform(0.3, 0.9),
         rim=rng.uniform(4, 11) if rng.random() < 0.6 else 0.0,
@@ -232,7 +232,7 @@ def _malignant(rng: np.random.Generator, distance: Floats, steepness: Floats) ->
         mask=distance < 0,
         distance=distance,
         steepness=steepness,
-        contrast=rng.uniform(6, 15),
+        contrast=rng.uniform(9, 16),
         texture=rng.uniform(1.5, 3.5),
         softness=rng.uniform(1.0, 2.3),
         rim=0.0,
@@ -249,7 +249,7 @@ def _with_lesion(rng: np.random.Generator, echo: Floats, lesion: Lesion) -> Floa
     grain = smooth_noise(rng, shape, (5, 9)) + 0.6 * smooth_noise(rng, shape, (12, 14))
     ring = _ring(echo, lesion.distance)
     # A lesion between a bright and a dark layer would otherwise vanish in the dark one.
-    level = min(float(ring.mean()) - lesion.contrast, float(np.quantile(ring, 0.2)) - 2)
+    level = min(float(ring.mean()) - lesion.contrast, float(np.quantile(ring, 0.2)) - 3)
     fill = level + lesion.texture * grain
     echo = echo + inside * (fill - echo)
     halo = lesion.halo * ridge(lesion.distance - 4, 4.0) * (lesion.distance > 0)

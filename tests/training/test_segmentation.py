@@ -73,7 +73,7 @@ def fp32() -> Context:
 
 
 @pytest.fixture
-def test_images() -> np.ndarray:
+def unseen_images() -> np.ndarray:
     return np.random.default_rng(6).integers(0, 256, (5, SIZE, SIZE), dtype=np.uint8)
 
 
@@ -83,7 +83,7 @@ def trained(data: TrainingSet, recipe: Segmentation, where: Context, seed: int =
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("row", ROWS)
-def test_every_kind_of_row_trains_in_both_precisions(row, precision, test_images):
+def test_every_kind_of_row_trains_in_both_precisions(row, precision, unseen_images):
     where = context("cpu", 2, precision)
     net, history = train_segmentation("row", ROWS[row], settings(), 0, WEIGHTS, where)
     names = ["epoch", "total", "supervised"] + (["consistency"] if row == "mean_teacher" else [])
@@ -92,7 +92,7 @@ def test_every_kind_of_row_trains_in_both_precisions(row, precision, test_images
     assert (history["total"] > 0).all()
     assert not net.training
     assert all(parameter.dtype == torch.float32 for parameter in net.parameters())
-    probabilities = predict(net, test_images, where)
+    probabilities = predict(net, unseen_images, where)
     assert np.isfinite(probabilities).all()
 
 
@@ -103,13 +103,13 @@ def test_training_brings_the_loss_down(fp32):
 
 @pytest.mark.parametrize(("row", "precision"), [("whole", "fp32"), ("mean_teacher", "fp32"), ("mean_teacher", "bf16")])
 def test_a_seed_gives_the_same_bits_whatever_the_global_generator_and_another_seed_gives_others(
-    row, precision, test_images
+    row, precision, unseen_images
 ):
     where = context("cpu", 2, precision)
     predictions = []
     for surroundings, seed in ((1, 0), (2, 0), (1, 1)):
         torch.manual_seed(surroundings)
-        predictions.append(predict(trained(ROWS[row], settings(), where, seed), test_images, where))
+        predictions.append(predict(trained(ROWS[row], settings(), where, seed), unseen_images, where))
     assert predictions[0].tobytes() == predictions[1].tobytes()
     assert not np.array_equal(predictions[0], predictions[2])
 
@@ -187,32 +187,32 @@ def test_image_mask_and_the_teachers_view_share_one_geometry_and_the_teachers_no
         assert 0.05 < (teacher - student).std() < 0.1  # 0.1, clipped at 0.2
 
 
-def test_student_and_teacher_are_different_networks_of_one_training(fp32, test_images):
+def test_student_and_teacher_are_different_networks_of_one_training(fp32, unseen_images):
     student, teacher = (
         trained(MEAN_TEACHER, settings(evaluated=evaluated), fp32) for evaluated in ("student", "teacher")
     )
-    predictions = [predict(net, test_images, fp32) for net in (student, teacher)]
+    predictions = [predict(net, unseen_images, fp32) for net in (student, teacher)]
     assert not np.array_equal(*predictions)
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
 
 
-def test_predictions_are_half_precision_probabilities_of_the_images_shape(fp32, test_images, monkeypatch):
+def test_predictions_are_half_precision_probabilities_of_the_images_shape(fp32, unseen_images, monkeypatch):
     monkeypatch.setattr(bench.training.segmentation, "PREDICTION_BATCH", 2)  # 5 images: 2, 2, 1
     net = trained(WHOLE, settings(), fp32)
-    probabilities = predict(net, test_images, fp32)
+    probabilities = predict(net, unseen_images, fp32)
     assert probabilities.dtype == np.float16
-    assert probabilities.shape == test_images.shape
+    assert probabilities.shape == unseen_images.shape
     assert probabilities.min() >= 0
     assert probabilities.max() <= 1
-    alone = np.concatenate([predict(net, test_images[[row]], fp32) for row in range(5)])
+    alone = np.concatenate([predict(net, unseen_images[[row]], fp32) for row in range(5)])
     assert np.allclose(alone, probabilities, atol=2e-3)
 
 
-def test_predictions_are_of_the_tumour_class(fp32, test_images):
+def test_predictions_are_of_the_tumour_class(fp32, unseen_images):
     class Tumour(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             grey = images[:, 0] * 0.229 + 0.485
             return torch.stack([torch.zeros_like(grey), 4 * grey], 1)
 
-    expected = 1 / (1 + np.exp(-4 * (test_images / 255)))
-    assert np.allclose(predict(Tumour(), test_images, fp32), expected, atol=1e-3)
+    expected = 1 / (1 + np.exp(-4 * (unseen_images / 255)))
+    assert np.allclose(predict(Tumour(), unseen_images, fp32), expected, atol=1e-3)
