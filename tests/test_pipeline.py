@@ -53,11 +53,6 @@ HARNESS = {
     "bench.store": "keeps items by key",
     "bench.weights": "the place of checkpoints, pinned by SHA-256",
 }
-# Stages that take only names from another stage's module; what that stage computes reaches them as files.
-NAMES_ONLY = {
-    "evaluate": {"bench.stages.common"},
-    "report": {"bench.stages.common", "bench.stages.evaluate", "bench.stages.training", "bench.evaluation"},
-}
 
 
 def parts(stage: dict[str, Any]) -> dict[str, Any]:
@@ -216,7 +211,7 @@ def test_a_planted_place_is_found(copied, code):
 
 def uncovered(stage: str, stages: dict[str, Any]) -> list[str]:
     """Sources that decide a stage's result and are no dependency of it, nor lie in one."""
-    modules = set(needed(stage)) - set(HARNESS) - NAMES_ONLY.get(stage, set())
+    modules = set(needed(stage)) - set(HARNESS)
     files = [source_file(module).relative_to(sources.ROOT).as_posix() for module in modules]
     files += [file for module in modules for file in DATA_FILES.get(module, [])]
     deps = parts(stages[stage])["deps"]
@@ -244,7 +239,6 @@ def test_a_new_import_is_found(copied):
 def test_no_exception_is_idle():
     every = {module for stage in STAGES for module in needed(stage)}
     assert set(HARNESS) <= every
-    assert all(exempt <= set(needed(stage)) for stage, exempt in NAMES_ONLY.items())
 
 
 @pytest.mark.parametrize("stage", STAGES)

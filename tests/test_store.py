@@ -221,7 +221,6 @@ def test_an_item_cannot_change_its_own_settings(tree, store):
     assert (one.settings, list(one.inputs)) == ({"name": "a"}, ["counter"])
 
 
-@pytest.mark.xfail(strict=True, reason="run_items computes equal items of one call once each")
 def test_equal_items_of_one_call_are_computed_once(tree, store):
     folders = run_items([item(tree, "a"), item(tree, "a")], store)
     assert folders[0] == folders[1]
