@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from bench.methods import MethodSpec
-from bench.schema import Augmentation, CamNetwork, Fraction, NonNegative, Optimisation, Positive, Strict
+from bench.schema import Augmentation, CamNetwork, Fraction, MethodSettings, NonNegative, Positive
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,11 +30,10 @@ if TYPE_CHECKING:
 TUMOUR = 1
 
 
-class AmrSettings(Strict):
+class AmrSettings(MethodSettings):
     """Settings of AMR; loss weights are spotlight, compensation, CAM."""
 
     network: CamNetwork
-    optimisation: Optimisation
     augmentation: Augmentation
     loss_weights: Annotated[list[NonNegative], Field(min_length=3, max_length=3)]
     cps_pairing: Literal["all", "official"]

@@ -5,15 +5,20 @@ from bench.settings import Settings
 
 
 def ingredients(settings: Settings, segmenter: str) -> str:
-    """One sentence that names data, weights and segmenter, and what is not the paper's. segmenter: its own name."""
+    """Sentences that name data, networks, weights, epochs, segmenter and seeds. segmenter: its own name."""
     on_busi = isinstance(settings.data, BusiData)
-    data = "BUSI" if on_busi else "Synthetic B-mode phantoms, a check of the machinery, never compared with the paper"
-    options = settings.cams[settings.select.cams]
-    encoder = settings.train.common.encoder
-    weights = "ImageNet weights" if settings.train.common.initialisation == "imagenet" else "no pretrained weights"
-    classifier = options.get("network", {}).get("encoder", "own network")
-    seeds = ", ".join(map(str, settings.seeds))
+    data = "BUSI" if on_busi else "Synthetic B-mode phantoms: a check of the machinery, never compared with the paper"
+    options, recipe = settings.cams[settings.select.cams], settings.train.common
+    network = options.get("network", {})
+    changed = ", ".join(row for row, changes in settings.train.rows.items() if changes)
     return (
-        f"{data}; {settings.prepare.image_size} px; classifier {classifier}, U-Net {encoder}, {weights}; "
-        f"{settings.train.common.optimisation.epochs} epochs; box prompts to {segmenter}; seed {seeds}."
+        f"{data}. {settings.prepare.image_size} px; classifier {settings.select.cams} with "
+        f"{network.get('encoder', 'a network of its own')} ({_weights(network.get('initialisation', 'none'))}, "
+        f"{options['optimisation']['epochs']} epochs); U-Net with {recipe.encoder} ({_weights(recipe.initialisation)}, "
+        f"{recipe.optimisation.epochs} epochs{f'; rows with settings of their own: {changed}' if changed else ''}); "
+        f"box prompts to {segmenter}; seed {', '.join(map(str, settings.seeds))}."
     )
+
+
+def _weights(initialisation: str) -> str:
+    return "ImageNet weights" if initialisation == "imagenet" else "no pretrained weights"

@@ -1,9 +1,10 @@
 """Writing without half-written results, and digests of what was read."""
 
+import errno
 import hashlib
 import json
-import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,13 +19,14 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
     Raises UserError when the disk refuses the write (full, read-only), leaving `path` as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise _refused(path, error) from error
+        _explain(path, error)
+        raise
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -36,10 +38,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
     What stood at `path` before is gone afterwards. Raises UserError when the disk refuses the write.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         yield temporary
         if path.is_dir() and not path.is_symlink():
@@ -48,15 +49,24 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             path.unlink(missing_ok=True)
         temporary.replace(path)
     except OSError as error:
-        raise _refused(path, error) from error
+        _explain(path, error)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _refused(path: Path, error: OSError) -> OSError | UserError:
-    if error.errno is None or isinstance(error, FileNotFoundError):
-        return error
-    return UserError(f"cannot write {path}: {error.strerror} - free space or mend the permissions, then run again")
+# The disk's own refusals; any other error inside a block is the block's, and is passed on as it is.
+REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
+def _explain(path: Path, error: OSError) -> None:
+    """Raise the UserError for `error` when it is about writing `path`; return when it is about something else."""
+    about = Path(str(error.filename)) if error.filename is not None else None
+    near = about is not None and (about == path.parent or path.parent in about.parents or about in path.parents)
+    if error.errno in REFUSALS or (near and not isinstance(error, FileNotFoundError)):
+        raise UserError(
+            f"cannot write {path}: {error.strerror} - free space or mend the permissions, then run again"
+        ) from error
 
 
 def write_json(path: Path, value: Any) -> None:

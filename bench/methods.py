@@ -7,8 +7,8 @@ A method is a module `baselines/<id>.py` that imports no torch at its top and ho
     logits   (model, images, context) -> float32 (n, 2), classes normal and tumour
     cams     (settings, model, images, context) -> float32 (n, S, S) in [0, 1], tumour class
 
-settings is the method's own validated block of params.yaml, weights the folder of checkpoints, context says where
-to compute, images are uint8 grey (n, S, S).
+settings is the method's own validated block of params.yaml (a MethodSettings), weights the folder of checkpoints,
+context says where to compute, images are uint8 grey (n, S, S).
 """
 
 import importlib
@@ -22,7 +22,7 @@ import numpy as np
 
 import baselines
 from bench.errors import UserError
-from bench.schema import Strict
+from bench.schema import MethodSettings
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class MethodSpec:
     id: str
     label: str
     paper: Mapping[str, float]
-    settings: type[Strict]
+    settings: type[MethodSettings]
     licence: str
     note: str
 

@@ -1,4 +1,4 @@
-"""PyTorch set up for one item: device, threads, deterministic kernels."""
+"""PyTorch set up for one item: device, threads, deterministic kernels (all of them on the CPU, most on a GPU)."""
 
 import os
 from collections.abc import Iterator
@@ -35,8 +35,10 @@ def context(device: str, threads: int, precision: str) -> Context:
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=device == "cuda")
     # Filling fresh memory only helps code that reads it before writing, and costs a tenth of a small network's time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
+    # fp32 means fp32: no TensorFloat-32 inside convolutions.
+    torch.backends.cudnn.allow_tf32 = False
     return Context(torch.device(device), precision == "bf16")
 
 
@@ -49,5 +51,5 @@ def generator(device: torch.device, *parts: str | int) -> torch.Generator:
 def seeded_initialisation(*parts: str | int) -> Iterator[None]:
     """Initialise networks inside this block from a seed of their own; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_for(*parts))
+        torch.default_generator.manual_seed(seed_for(*parts))
         yield

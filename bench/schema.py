@@ -75,6 +75,12 @@ class Optimisation(Strict):
     precision: Precision
 
 
+class MethodSettings(Strict):
+    """What every weakly supervised method's block holds."""
+
+    optimisation: Optimisation
+
+
 class CamNetwork(Strict):
     """A classification ResNet that gives class activation maps (METHOD 1.1)."""
 
@@ -112,12 +118,19 @@ class Select(Strict):
         return self
 
 
+class Checkpoint(Strict):
+    """A file of one's own and its SHA-256 (hex), so that another file under the same name is noticed."""
+
+    file: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
 class Pseudo(Strict):
     """Box prompt to pseudo-mask: the segmenter, and what an image without a ROI becomes (METHOD 7, 10c)."""
 
     segmenter: Literal["sam", "grabcut", "ellipse", "box"]
     variant: Literal["vit_h", "vit_l", "vit_b"]
-    checkpoint: str | None
+    checkpoint: Checkpoint | None
     without_roi: Literal["background", "skip"]
 
 
@@ -138,7 +151,7 @@ class MeanTeacher(Strict):
 class Segmentation(Strict):
     """One row's segmentation training (paper, section II-C and III-A; METHOD 6)."""
 
-    encoder: str
+    encoder: Literal["resnet18", "resnet34", "resnet50"]
     initialisation: Initialisation
     decoder_channels: Annotated[list[Count], Field(min_length=5, max_length=5)]
     optimisation: Optimisation

@@ -80,20 +80,22 @@ def load(profile: str, params: Path = PARAMS) -> Settings:
     return settings
 
 
-class _DistinctKeys(yaml.SafeLoader):
-    """YAML's safe loader, which also refuses a key that stands twice in one block."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+def _refuse_repeated_keys(node: yaml.Node | None) -> None:
+    """Raise a YAMLError when a key stands twice in one block; YAML would silently take the last."""
+    if isinstance(node, yaml.MappingNode):
+        keys = [key.value for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+        for _, value in node.value:
+            _refuse_repeated_keys(value)
 
 
 def _read(params: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(params.read_text(encoding="utf-8"), _DistinctKeys)
+        text = params.read_text(encoding="utf-8")
+        _refuse_repeated_keys(yaml.compose(text, yaml.SafeLoader))
+        content = yaml.safe_load(text)
     except FileNotFoundError:
         raise UserError(f"{params} is missing - run from the project's folder") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -18,7 +18,16 @@ from bench.files import digest, replacing_folder
 from bench.sources import source_digest
 
 # Libraries whose version decides the last bits of a result.
-PACKAGES = ("numpy", "opencv-python-headless", "pillow", "segmentation-models-pytorch", "torch")
+PACKAGES = (
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "segment-anything",
+    "segmentation-models-pytorch",
+    "timm",
+    "torch",
+    "torchvision",
+)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.data.splits import CATEGORIES, TUMOURS
+from bench.data.categories import CATEGORIES, TUMOURS
 from bench.metrics import Scores, mean_scores, pooled_scores
 from bench.rows import ROWS, Row
 
@@ -86,7 +86,7 @@ def table1_frame(ours: dict[str, dict[str, int]], with_paper: bool) -> pd.DataFr
 def table2_frame(
     headline: dict[str, dict[str, float | None]], pooled: dict[str, Scores], with_paper: bool
 ) -> pd.DataFrame:
-    """Table II for printing: ours, the paper's and their difference in points, and pooled tumour IoU."""
+    """Table II for printing: ours, the paper's and the difference in points, and the pooled IoUs."""
     return pd.DataFrame([_line(row, headline, pooled, with_paper) for row in ROWS if row.id in headline])
 
 
@@ -102,5 +102,7 @@ def _line(
             line[f"{titles[name]} (paper)"] = f"{paper:.1f}"
             if name == "tumor_iou":
                 line["Difference"] = "" if value is None else f"{value - paper:+.2f}"
-    line["Tumor IoU (pooled)"] = f"{pooled[row.id].tumor_iou:.2f}" if row.id in pooled else "not runnable"
+    for name in METRICS:
+        summed = f"{getattr(pooled[row.id], name):.2f}" if row.id in pooled else "not runnable"
+        line[f"{titles[name]} (pooled)"] = summed
     return line

@@ -28,7 +28,8 @@ def params() -> dict[str, Any]:
     profile["data"].update(benign=20, malignant=10, normal=14)
     profile["prepare"]["image_size"] = 32
     shorter = {"epochs": 2, "batch_size": 8, "precision": "fp32"}
-    profile["cams"]["amr"]["optimisation"].update(shorter)
+    # The demo's classifier computes in bfloat16, and must repeat itself there too.
+    profile["cams"]["amr"]["optimisation"].update(shorter, precision="bf16")
     profile["select"]["rule"] = "top_fraction"
     profile["pseudo"]["segmenter"] = "ellipse"
     common = profile["train"]["common"]
@@ -188,6 +189,18 @@ def test_nothing_weak_needs_a_mask(copied, tmp_path, capsys):
         with contextlib.chdir(copied):
             assert main(["train_gt", "--profile", PROFILE]) == 2
         assert "masks" in capsys.readouterr().err
+
+
+def test_mean_teacher_rows_are_not_runnable_when_u_is_empty(copied, capsys):
+    content = params()
+    content[PROFILE]["select"]["top_fraction"] = 1.0
+    content[PROFILE]["train"]["rows"] = {"pseudo_subset": {}, "pseudo_mean_teacher": {}}
+    write_params(copied, content)
+    run(copied, "select", "pseudo", "train_weak", "evaluate", "tables")
+    table = read_metrics(copied)["table2"]
+    assert table["pseudo_subset"]["miou"] is not None
+    assert table["pseudo_mean_teacher"] == {"tumor_iou": None, "background_iou": None, "miou": None}
+    assert "U is empty" in (copied / REPORTS / "table2.md").read_text(encoding="utf-8")
 
 
 def test_rows_without_a_large_enough_l_are_not_runnable_and_the_others_are(copied):

@@ -87,9 +87,22 @@ def test_after_an_error_the_old_content_stays(tmp_path, error):
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT])
 def test_a_refusal_of_the_disk_is_one_line_that_names_the_place(tmp_path, write, number):
     with pytest.raises(UserError) as caught:
-        write(tmp_path / "out", OSError(number, os.strerror(number)))
+        write(tmp_path / "out", OSError(number, os.strerror(number), str(tmp_path / ".out.tmp")))
     assert str(caught.value).startswith(f"cannot write {tmp_path / 'out'}: {os.strerror(number)} - ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("write", [write_file, write_folder])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionRefusedError(errno.ECONNREFUSED, "refused"),
+        PermissionError(errno.EACCES, "denied", "/elsewhere/input.png"),
+    ],
+)
+def test_an_error_about_something_else_passes_unchanged(tmp_path, write, error):
+    with pytest.raises(type(error)):
+        write(tmp_path / "out", error)
 
 
 @pytest.mark.parametrize("write", [write_file, write_folder])

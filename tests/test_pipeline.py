@@ -13,7 +13,7 @@ import yaml
 
 from bench import sources
 from bench.cli import STAGES
-from bench.sources import closure, imports, source_file
+from bench.sources import HARNESS, closure, imports, source_file
 
 ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -35,24 +35,6 @@ RUN_BY_NAME = {
 DATA_FILES = {"bench.data.busi": ["bench/data/busi_manifest.csv"]}
 
 # Modules that cannot change what a stage writes, and why.
-HARNESS = {
-    "baselines": "a package without code",
-    "bench": "a package; sets how OpenMP waits",
-    "bench.data": "a package without code",
-    "bench.stages": "a package without code",
-    "bench.engine": "where items run, not what they do",
-    "bench.errors": "one exception",
-    "bench.fetch": "checkpoints are pinned by SHA-256",
-    "bench.files": "writing all or nothing",
-    "bench.methods": "finds the methods, which are dependencies themselves",
-    "bench.paths": "places, which are dependencies or outputs themselves",
-    "bench.progress": "prints",
-    "bench.schema": "checks values, which are params",
-    "bench.settings": "reads values, which are params",
-    "bench.sources": "part of an item's key",
-    "bench.store": "keeps items by key",
-    "bench.weights": "the place of checkpoints, pinned by SHA-256",
-}
 
 
 def parts(stage: dict[str, Any]) -> dict[str, Any]:

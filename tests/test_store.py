@@ -184,21 +184,21 @@ def test_a_missing_input_is_a_user_error(tree):
 
 
 def test_results_come_in_the_order_of_the_items(tree, store):
-    run_items([item(tree, "b")], store)
-    folders = run_items([item(tree, name) for name in "abc"], store)
+    run_items([item(tree, "b")], "inline", store)
+    folders = run_items([item(tree, name) for name in "abc"], "inline", store)
     assert [(folder / "result").read_text() for folder in folders] == ["a", "b", "c"]
 
 
 def test_a_finished_item_is_not_computed_again(tree, store):
-    first = run_items([item(tree, "a"), item(tree, "b")], store)
-    again = run_items([item(tree, "b"), item(tree, "a")], store)
+    first = run_items([item(tree, "a"), item(tree, "b")], "inline", store)
+    again = run_items([item(tree, "b"), item(tree, "a")], "inline", store)
     assert again == first[::-1]
     assert runs(tree) == ["a", "b"]
 
 
 def test_going_back_to_old_settings_computes_nothing(tree, store):
     for seed in (0, 1, 0):
-        run_items([item(tree, "a", seed=seed)], store)
+        run_items([item(tree, "a", seed=seed)], "inline", store)
     assert runs(tree) == ["a", "a"]
 
 
@@ -206,22 +206,22 @@ def test_going_back_to_old_settings_computes_nothing(tree, store):
 def test_what_finished_before_a_failure_is_kept_and_the_failed_item_is_not(tree, store, error):
     items = [item(tree, "a"), item(tree, "b", error=error.__name__), item(tree, "c")]
     with pytest.raises(error):
-        run_items(items, store)
+        run_items(items, "inline", store)
     assert names(store.root) == [items[0].key()]
     assert store.find(items[1].key()) is None
     with pytest.raises(error):
-        run_items(items, store)
+        run_items(items, "inline", store)
     assert runs(tree) == ["a", "b", "b"]
 
 
 def test_an_item_cannot_change_its_own_settings(tree, store):
     (tree / "toy" / "work.py").write_text("def run(settings, inputs, out):\n    settings.clear()\n    inputs.clear()\n")
     one = item(tree)
-    assert run_items([one], store) == run_items([one], store)
+    assert run_items([one], "inline", store) == run_items([one], "inline", store)
     assert (one.settings, list(one.inputs)) == ({"name": "a"}, ["counter"])
 
 
 def test_equal_items_of_one_call_are_computed_once(tree, store):
-    folders = run_items([item(tree, "a"), item(tree, "a")], store)
+    folders = run_items([item(tree, "a"), item(tree, "a")], "inline", store)
     assert folders[0] == folders[1]
     assert runs(tree) == ["a"]

@@ -21,6 +21,7 @@ from typing import IO
 
 from PIL import Image
 
+from bench.data.categories import CATEGORIES
 from bench.data.decode import UNREADABLE, read_mask, read_rgb
 from bench.errors import UserError
 from bench.fetch import Artefact, fetch
@@ -36,7 +37,6 @@ ARCHIVE = Artefact(
     size=None,
     licence="none stated on the official page; cite Al-Dhabyani et al., Data in Brief 28:104863",
 )
-CLASSES = ("benign", "malignant", "normal")
 MANIFEST = Path(__file__).with_name("busi_manifest.csv")
 NAMES_SHOWN = 5
 READERS = 4
@@ -99,7 +99,7 @@ def manifest() -> dict[str, Entry]:
 
 def write_manifest(folder: Path, path: Path) -> None:
     """Write the manifest of the PNGs at `folder`/<class>/ to the CSV file `path`; how MANIFEST was made."""
-    files = {f"{file.parent.name}/{file.name}": file for name in CLASSES for file in folder.glob(f"{name}/*.png")}
+    files = {f"{file.parent.name}/{file.name}": file for name in CATEGORIES for file in folder.glob(f"{name}/*.png")}
     with replacing_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream, lineterminator="\n")
         table.writerow(("name", "width", "height", "sha256"))
@@ -169,14 +169,14 @@ def _name(path: PurePosixPath) -> str | None:
     junk = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
     if junk or path.suffix.lower() != ".png":
         return None
-    parts = path.parts[-2:] if len(path.parts) > 1 and path.parts[-2] in CLASSES else path.parts
+    parts = path.parts[-2:] if len(path.parts) > 1 and path.parts[-2] in CATEGORIES else path.parts
     return "/".join(parts)
 
 
 def _copy(members: dict[str, _Member], target: Path) -> Faults:
     """Copy the members that the manifest knows into `target`; return what is missing, extra or damaged."""
     known = manifest()
-    for folder in CLASSES:
+    for folder in CATEGORIES:
         (target / folder).mkdir()
     damaged = []
     for name in track(sorted(known.keys() & members.keys()), "unpacking BUSI"):

@@ -26,10 +26,10 @@ from bench.data.bmode import (
     tissue,
     transmission,
 )
+from bench.data.categories import CATEGORIES
 from bench.files import replacing_folder
 from bench.progress import track
 
-CATEGORIES = ("benign", "malignant", "normal")
 WIDTHS = (150, 260)
 HEIGHTS = (120, 220)
 AREAS = (0.024, 0.14)

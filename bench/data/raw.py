@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.data.categories import CATEGORIES
 from bench.data.decode import read_mask
-from bench.data.splits import CATEGORIES
 from bench.errors import UserError
 from bench.paths import Paths
 

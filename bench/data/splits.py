@@ -5,11 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from bench.data.categories import CATEGORIES
 from bench.errors import UserError
 from bench.seeding import seed_for
 
-CATEGORIES = ("benign", "malignant", "normal")
-TUMOURS = ("benign", "malignant")
 # Table I: images of each class in the whole data set and in the test set K.
 ENTIRE = {"benign": 437, "malignant": 210, "normal": 133}
 TEST = {"benign": 80, "malignant": 49, "normal": 27}
@@ -35,3 +34,6 @@ def paper_split(ids: Sequence[str], categories: Sequence[str], seed: int) -> pd.
         drawn = np.random.default_rng(seed_for("split", category, seed)).permutation(members)[:held_out]
         table.loc[drawn, "set"] = "K"
     return table
+
+
+PROTOCOLS = {"paper": paper_split}

@@ -11,9 +11,8 @@ from bench.data.images import ORIGINALS, STORE, read_original, read_table, resiz
 from bench.files import write_json
 from bench.progress import track
 from bench.prompting import make_segmenter
+from bench.selection import CORNERS
 from bench.weights import weights_folder
-
-BOX = ["x_min", "y_min", "x_max", "y_max"]
 
 
 def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
@@ -23,6 +22,10 @@ def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
     training), share (of foreground). settings: segmenter, variant, without_roi, device, image_size.
     inputs: index, originals, selection, and checkpoint when the settings name a file of their own.
     """
+    if settings["segmenter"] == "sam":
+        from bench.runtime import context
+
+        context(settings["device"], settings["threads"], "fp32")
     segmenter = make_segmenter(
         settings["segmenter"],
         variant=settings["variant"],
@@ -37,7 +40,7 @@ def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
     (out / ORIGINALS).mkdir()
     log = []
     for image_id, *corners in track(
-        list(selection[["id", *BOX]].itertuples(index=False, name=None)), f"pseudo-masks by {segmenter.name}"
+        list(selection[["id", *CORNERS]].itertuples(index=False, name=None)), f"pseudo-masks by {segmenter.name}"
     ):
         image = read_original(inputs["originals"], image_id)
         has_roi = bool(np.isfinite(corners).all())
@@ -50,4 +53,4 @@ def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
         log.append((image_id, has_roi or settings["without_roi"] == "background", float(mask.mean())))
     np.save(out / STORE, store)
     pd.DataFrame(log, columns=["id", "usable", "share"]).to_csv(out / "log.csv", index=False)
-    write_json(out / "segmenter.json", {"name": segmenter.name})
+    write_json(out / "segmenter.json", {"name": segmenter.name, "fallbacks": getattr(segmenter, "fallbacks", 0)})

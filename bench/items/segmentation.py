@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bench.data.images import read_rows, read_table
+from bench.errors import UserError
 from bench.runtime import context
 from bench.schema import Segmentation
 from bench.training.segmentation import TrainingSet, predict, train_segmentation
@@ -49,5 +50,7 @@ def _positions(table: pd.DataFrame, images: str, inputs: dict[str, Path]) -> tup
     if "usable" in inputs:
         log = read_table(inputs["usable"])
         usable = in_l & table["id"].isin(log.loc[log["usable"], "id"])
+    if not usable.any():
+        raise UserError("no image of V has a usable pseudo-mask - set pseudo.without_roi to background")
     unlabelled = np.flatnonzero(in_v & ~in_l) if images == "mean_teacher" else None
     return np.flatnonzero(usable), unlabelled

@@ -11,8 +11,7 @@ from bench.data.images import ORIGINALS, read_original, read_table
 from bench.data.masks import read_original_mask
 from bench.metrics import per_image_iou, to_mask
 from bench.report.figures import BROAD, NARROW, PREDICTED, TRUTH, Panel, quantile_picks
-
-CORNERS = ("x_min", "y_min", "x_max", "y_max")
+from bench.selection import CORNERS
 
 
 def regions(selection: pd.DataFrame, cams: Path, pseudo: Path, images: Path, masks: Path) -> list[list[Panel]]:

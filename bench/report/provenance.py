@@ -6,15 +6,8 @@ import subprocess
 from pathlib import Path
 
 from bench.files import digest
+from bench.store import PACKAGES
 
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "segmentation-models-pytorch",
-    "segment-anything",
-    "numpy",
-    "opencv-python-headless",
-)
 LOCK = Path("requirements/run.txt")
 
 

@@ -24,4 +24,4 @@ def run(paths: Paths, settings: Settings) -> None:
                 modules=(f"baselines.{method}",),
             )
             items.append((f"{method}/{seed_name(seed)}", item))
-    run_and_lay_out(items, paths.cams)
+    run_and_lay_out(items, settings.engine, paths.cams)

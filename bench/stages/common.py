@@ -23,13 +23,15 @@ def machine(engine: Engine) -> dict[str, str | int]:
     return {"device": "cuda" if found else "cpu", "threads": engine.threads}
 
 
-def run_and_lay_out(items: Iterable[tuple[str, Item]], folder: Path, notes: dict[str, str] | None = None) -> None:
+def run_and_lay_out(
+    items: Iterable[tuple[str, Item]], engine: Engine, folder: Path, notes: dict[str, str] | None = None
+) -> None:
     """Run the items and make `folder` of their results, each at its relative place.
 
     notes: further small text files by relative path (why a row could not run).
     """
     pairs = list(items)
-    results = run_items([item for _, item in pairs])
+    results = run_items([item for _, item in pairs], engine.kind)
     with replacing_folder(folder) as out:
         for (place, _), result in zip(pairs, results, strict=True):
             shutil.copytree(result, out / place)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from bench.data.images import INDEX, ORIGINALS
 from bench.errors import UserError
+from bench.files import digest
 from bench.paths import Paths, seed_name
 from bench.settings import Settings
 from bench.stages.common import machine, run_and_lay_out
@@ -14,11 +15,8 @@ def run(paths: Paths, settings: Settings) -> None:
     """Write seed-<s>/ for every seed."""
     options = settings.pseudo.model_dump()
     inputs = {"index": paths.images / INDEX, "originals": paths.images / ORIGINALS}
-    checkpoint = options.pop("checkpoint")
-    if checkpoint:
-        inputs["checkpoint"] = Path(checkpoint)
-        if not Path(checkpoint).is_file():
-            raise UserError(f"{paths.profile}.pseudo.checkpoint: {checkpoint} does not exist")
+    if options.pop("checkpoint"):
+        inputs["checkpoint"] = _own_checkpoint(paths, settings)
     items = []
     for seed in settings.seeds:
         item = Item(
@@ -28,4 +26,16 @@ def run(paths: Paths, settings: Settings) -> None:
             inputs={**inputs, "selection": paths.selection / f"{seed_name(seed)}.csv"},
         )
         items.append((seed_name(seed), item))
-    run_and_lay_out(items, paths.pseudo)
+    run_and_lay_out(items, settings.engine, paths.pseudo)
+
+
+def _own_checkpoint(paths: Paths, settings: Settings) -> Path:
+    """The checkpoint that the settings name; UserError when it is missing or another file than they say."""
+    assert settings.pseudo.checkpoint is not None
+    file, where = Path(settings.pseudo.checkpoint.file), f"{paths.profile}.pseudo.checkpoint"
+    if not file.is_file():
+        raise UserError(f"{where}.file: {file} does not exist")
+    found = digest(file)
+    if found != settings.pseudo.checkpoint.sha256:
+        raise UserError(f"{where}.sha256: {file} has the SHA-256 {found} - correct the setting or the file")
+    return file

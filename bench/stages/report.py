@@ -90,7 +90,8 @@ def _text(paths: Paths, settings: Settings, seed: int, per_image: pd.DataFrame) 
 {(paths.reports / "table2.md").read_text(encoding="utf-8")}
 ## Selection
 
-{selection["made_by"]}; {selection["above_threshold"]} of {selection["images"]} images pass the paper's threshold.
+{selection["made_by"]}; {selection["above_threshold"]} of {selection["images"]} images exceed the
+IoU threshold at these alphas. T1 = T2 on {selection["equal_levels"]} images.
 
 {reasons}
 
@@ -99,6 +100,9 @@ def _text(paths: Paths, settings: Settings, seed: int, per_image: pd.DataFrame) 
 {figures}
 
 ## Provenance
+
+Of the machine and the code that wrote this report; items taken from the run store were computed under the same
+sources and library versions (they are part of an item's key), maybe elsewhere and at an earlier commit.
 
 | | |
 |---|---|

@@ -11,7 +11,7 @@ from bench.files import replacing_folder, write_json
 from bench.paths import Paths, seed_name
 from bench.progress import say, track
 from bench.schema import Select
-from bench.selection import Roi, Stability, choose, stability
+from bench.selection import CORNERS, Roi, Stability, choose, stability
 from bench.settings import Settings
 
 
@@ -66,8 +66,7 @@ def _line(result: Stability) -> dict[str, Any]:
 
 
 def _corners(roi: Roi, prefix: str) -> dict[str, int | None]:
-    names = ("x_min", "y_min", "x_max", "y_max")
-    return {f"{prefix}{name}": value for name, value in zip(names, roi.box or (None,) * 4, strict=True)}
+    return {f"{prefix}{name}": value for name, value in zip(CORNERS, roi.box or (None,) * 4, strict=True)}
 
 
 def _rules_tried(options: Select, threshold: str, ranked: str) -> str:
@@ -84,7 +83,7 @@ def summarise(table: pd.DataFrame, options: Select, rule: str) -> dict[str, Any]
         f"{options.alpha2:g} %)"
     )
     made_by = {
-        "threshold": f"L made by the paper's rule: {threshold}",
+        "threshold": f"L made by threshold: {threshold}",
         "top_fraction": f"L made by rank: {ranked}",
         "none": f"L is smaller than one batch ({_rules_tried(options, threshold, ranked)}); "
         "the rows that need L are not runnable",
@@ -97,5 +96,6 @@ def summarise(table: pd.DataFrame, options: Select, rule: str) -> dict[str, Any]
         "images": len(table),
         "selected": int(table["selected"].sum()),
         "above_threshold": int((table["iou"] > options.iou_threshold).sum()),
+        "equal_levels": int((table["T1"] == table["T2"]).sum()),
         "reasons": {str(reason): int(count) for reason, count in table["reason"].value_counts().items()},
     }

@@ -1,7 +1,7 @@
 """Split the images into N and K, one manifest a seed (paper, section II step 1)."""
 
 from bench.data.images import INDEX, read_table
-from bench.data.splits import paper_split
+from bench.data.splits import PROTOCOLS
 from bench.files import replacing_folder
 from bench.paths import Paths, seed_name
 from bench.settings import Settings
@@ -12,5 +12,5 @@ def run(paths: Paths, settings: Settings) -> None:
     index = read_table(paths.images / INDEX)
     with replacing_folder(paths.splits) as out:
         for seed in settings.seeds:
-            split = paper_split(list(index["id"]), list(index["category"]), seed)
+            split = PROTOCOLS[settings.split.protocol](list(index["id"]), list(index["category"]), seed)
             split.to_csv(out / f"{seed_name(seed)}.csv", index=False)

@@ -13,8 +13,6 @@ from bench.schema import BusiData
 from bench.settings import Settings
 from bench.tables import table1, table1_frame, table2, table2_frame
 
-FILES = ("table1.md", "table1.csv", "table2.md", "table2.csv", "metrics.json")
-
 
 def run(paths: Paths, settings: Settings) -> None:
     """Write table1 and table2 as .md and .csv, and metrics.json; Table I is of the first seed."""
@@ -24,7 +22,8 @@ def run(paths: Paths, settings: Settings) -> None:
     headline, pooled = table2(read_table(paths.evaluation / "per_image.csv"), list(settings.train.rows))
     segmenter = read_json(paths.pseudo / first / "segmenter.json")["name"]
     made_from = ingredients(settings, segmenter)
-    rule = read_json(paths.selection / f"{first}.json")["made_by"]
+    made_by = [read_json(paths.selection / f"{seed_name(seed)}.json")["made_by"] for seed in settings.seeds]
+    rule = "; ".join(dict.fromkeys(made_by))
     in_brackets = " In brackets: the paper." if with_paper else ""
     gaps = "".join(
         f" {gap['row']}, {seed_name(gap['seed'])}: not runnable: {gap['reason']}."
@@ -42,7 +41,7 @@ def run(paths: Paths, settings: Settings) -> None:
         "Table II. Ablation, IoU in percent on the test set X",
         table2_frame(headline, pooled, with_paper),
         f"{made_from} Means of per-image IoUs at the original image size; pooled: IoU of summed pixel counts. "
-        f"L: {rule}.{gaps}",
+        f"{rule}.{gaps}",
     )
     write_json(paths.reports / "metrics.json", {"table1": counts, "table2": headline})
 

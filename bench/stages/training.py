@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bench.data.images import INDEX, STORE
 from bench.files import read_json
@@ -25,11 +26,21 @@ def train_rows(
         for seed in settings.seeds:
             place = f"{row.id}/{seed_name(seed)}"
             summary = read_json(paths.selection / f"{seed_name(seed)}.json")
-            if row.needs_selection and summary["rule"] == "none":
-                notes[f"{place}/{NOT_RUNNABLE}"] = summary["made_by"]
+            reason = _why_not(row, summary)
+            if reason:
+                notes[f"{place}/{NOT_RUNNABLE}"] = reason
             else:
                 items.append((place, _item(paths, settings, row, seed, inputs_of(seed))))
-    run_and_lay_out(items, folder, notes)
+    run_and_lay_out(items, settings.engine, folder, notes)
+
+
+def _why_not(row: Row, summary: dict[str, Any]) -> str:
+    """Why a row cannot run on this selection; "" when it can."""
+    if row.needs_selection and summary["rule"] == "none":
+        return str(summary["made_by"])
+    if row.images == "mean_teacher" and summary["selected"] == summary["images"]:
+        return "U is empty: every image of V was selected"
+    return ""
 
 
 def _item(paths: Paths, settings: Settings, row: Row, seed: int, inputs: dict[str, Path]) -> Item:

@@ -12,8 +12,11 @@ from bench.schema import Optimisation
 def endless_batches(count: int, size: int, draw: torch.Generator) -> Iterator[torch.Tensor]:
     """Index batches of exactly `size` from 0..count-1: passes in random order, one after the other, for ever.
 
-    Every index appears once a pass, whatever the ratio of `size` to `count`.
+    Every index appears once a pass, whatever the ratio of `size` to `count`. ValueError when there is nothing to
+    draw from.
     """
+    if count < 1:
+        raise ValueError("no images to draw batches from")
     waiting = torch.empty(0, dtype=torch.int64, device=draw.device)
     while True:
         while len(waiting) < size:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from bench import fetch as fetch_module
 from bench.data import busi
+from bench.data.categories import CATEGORIES
 from bench.errors import UserError
 from tests.http_server import LocalServer
 
@@ -26,7 +27,7 @@ def folder(tmp_path, monkeypatch):
     """A folder with four images and five masks of several modes, and the manifest patched to match."""
     root = tmp_path / "Dataset_BUSI_with_GT"
     random = np.random.default_rng(0)
-    for name in busi.CLASSES:
+    for name in CATEGORIES:
         (root / name).mkdir(parents=True)
     for index, name in enumerate(IMAGES):
         shape = (12 + index, 17)
@@ -260,7 +261,7 @@ def test_the_manifest_holds_the_whole_data_set():
     assert len(names) == 1578
     assert names == sorted(names)
     images = [name for name in names if "_mask" not in name]
-    assert [sum(name.startswith(kind) for name in images) for kind in busi.CLASSES] == [437, 210, 133]
+    assert [sum(name.startswith(kind) for name in images) for kind in CATEGORIES] == [437, 210, 133]
     masks = {re.sub(r"_mask(_\d)?", "", name) for name in names if "_mask" in name}
     assert masks == set(images)
     several = {re.sub(r"_mask_\d", "", name) for name in names if "_mask_" in name}

@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from bench.data.splits import CATEGORIES, ENTIRE, paper_split
+from bench.data.categories import CATEGORIES
+from bench.data.splits import ENTIRE, paper_split
 from bench.errors import UserError
 
 
