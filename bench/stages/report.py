@@ -101,8 +101,8 @@ IoU threshold at these alphas. T1 = T2 on {selection["equal_levels"]} images.
 
 ## Provenance
 
-Of the machine and the code that wrote this report; items taken from the run store were computed under the same
-sources and library versions (they are part of an item's key), maybe elsewhere and at an earlier commit.
+Of the machine and the code that wrote this report from finished results; the networks may have been trained elsewhere
+and at an earlier commit.
 
 | | |
 |---|---|
