@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from bench.methods import MethodSpec
-from bench.schema import Augmentation, CamNetwork, Fraction, MethodSettings, NonNegative, Positive
+from bench.methods import TUMOUR, MethodSpec
+from bench.schema import CamNetwork, Fraction, MethodSettings, NonNegative, Positive
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,15 +27,13 @@ if TYPE_CHECKING:
     from bench.methods import ImageSet
     from bench.runtime import Context
 
-TUMOUR = 1
-
 
 class AmrSettings(MethodSettings):
     """Settings of AMR; loss weights are spotlight, compensation, CAM."""
 
     network: CamNetwork
-    augmentation: Augmentation
     loss_weights: Annotated[list[NonNegative], Field(min_length=3, max_length=3)]
+    amm_statistics: Literal["group", "running"]
     cps_pairing: Literal["all", "official"]
     scales: Annotated[list[Positive], Field(min_length=1)]
     spotlight_share: Fraction
@@ -46,25 +44,22 @@ SPEC = MethodSpec(
     label="AMR [16]",
     paper={"tumor_iou": 35.8, "background_iou": 87.5, "miou": 61.7},
     settings=AmrSettings,
+    threshold=0.20,
+    labels="image",
     licence="Apache-2.0",
     note="joint training of both branches; the official code trains the spotlight branch first and freezes it",
 )
 
 
-def make_net(network: CamNetwork, weights: Path) -> torch.nn.ModuleDict:
+def make_net(settings: AmrSettings, weights: Path | None) -> torch.nn.ModuleDict:
     """Both branches: "spotlight" and "compensation", each giving logits and class maps."""
     from torch import nn
 
     from bench.nets.modulation import insert
-    from bench.nets.resnet import CamResNet, blocks, make_backbone, set_output_stride
+    from bench.nets.resnet import make_cam_resnet
 
-    branches = {}
-    for branch in ("spotlight", "compensation"):
-        backbone = make_backbone(network.encoder, network.initialisation == "imagenet", weights)
-        set_output_stride(backbone, network.output_stride)
-        if branch == "compensation":
-            insert(blocks(backbone))
-        branches[branch] = CamResNet(backbone, 2, network.fixed_batch_norm, network.frozen_stem)
+    branches = {name: make_cam_resnet(settings.network, weights) for name in ("spotlight", "compensation")}
+    insert(branches["compensation"].blocks(), settings.amm_statistics)
     return nn.ModuleDict(branches)
 
 
@@ -87,35 +82,25 @@ def fit(
     """Train both branches together on images and image-level labels; network in eval mode and loss history."""
     import torch
 
-    from bench.nets.resnet import multilabel_loss
-    from bench.runtime import generator, seeded_initialisation
-    from bench.training.augment import normalise, random_affine, to_float, warp
-    from bench.training.loop import endless_batches, optimise
+    from bench.runtime import seeded_initialisation
+    from bench.training.classification import multilabel_loss, train_classifier
 
-    device, batch_size = context.device, settings.optimisation.batch_size
     with seeded_initialisation("amr", "weights", seed):
-        net = make_net(settings.network, weights)
+        net = make_net(settings, weights)
     context.place(net).train()
-    images, labels = torch.from_numpy(train.images).to(device), torch.from_numpy(train.labels).to(device)
-    order = endless_batches(len(images), batch_size, generator(device, "labelled", seed))
-    affine = generator(device, "augmentation", seed)
 
-    def losses(update: int) -> dict[str, torch.Tensor]:
-        picked = next(order)
-        matrices = random_affine(batch_size, settings.augmentation, affine)
-        batch = normalise(warp(to_float(images[picked]), matrices, "bilinear"))
-        with context.autocast():
-            spot_logits, spot_maps = net["spotlight"](batch)
-            comp_logits, comp_maps = net["compensation"](batch)
+    def losses_of(images: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        spot_logits, spot_maps = net["spotlight"](images)
+        comp_logits, comp_maps = net["compensation"](images)
         named = {
-            "spotlight": multilabel_loss(spot_logits, labels[picked]),
-            "compensation": multilabel_loss(comp_logits, labels[picked]),
+            "spotlight": multilabel_loss(spot_logits, labels),
+            "compensation": multilabel_loss(comp_logits, labels),
             "cam": cam_loss(spot_maps.float(), comp_maps.float(), settings.cps_pairing),
         }
         weighted = zip(settings.loss_weights, named.values(), strict=True)
         return {"total": torch.stack([weight * loss for weight, loss in weighted]).sum(), **named}
 
-    history = optimise("AMR", net.parameters(), losses, settings.optimisation, -(-len(images) // batch_size))
+    history = train_classifier("AMR", net.parameters(), train, losses_of, settings, seed, context)
     return net.eval(), history
 
 
@@ -128,7 +113,7 @@ def logits(net: torch.nn.ModuleDict, images: np.ndarray, context: Context) -> np
     )
 
 
-def cams(settings: AmrSettings, net: torch.nn.ModuleDict, images: np.ndarray, context: Context) -> np.ndarray:
+def cams(settings: AmrSettings, net: torch.nn.ModuleDict, images: ImageSet, context: Context) -> np.ndarray:
     """Fused tumour-class CAMs, float32 (n, S, S) with maximum 1; each branch is normalised before the fusion."""
     import torch
 
@@ -138,7 +123,7 @@ def cams(settings: AmrSettings, net: torch.nn.ModuleDict, images: np.ndarray, co
         branches = [net[name](batch)[1][:, TUMOUR].relu() for name in ("spotlight", "compensation")]
         return torch.stack(branches, 1)
 
-    maps = multi_scale_cams(maps_of, images, settings.scales, context)
+    maps = multi_scale_cams(maps_of, images.images, settings.scales, context)
     fused: np.ndarray = settings.spotlight_share * maps[:, 0] + (1 - settings.spotlight_share) * maps[:, 1]
     fused /= fused.max((1, 2), keepdims=True) + EPSILON
     return fused

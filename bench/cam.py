@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from bench.methods import TUMOUR
 from bench.progress import track
 from bench.runtime import Context
 from bench.training.augment import normalise, to_float
@@ -56,6 +57,16 @@ def multi_scale_cams(
         assert isinstance(total, torch.Tensor)
         parts.append((total / (total.amax((2, 3), keepdim=True) + EPSILON)).cpu().numpy())
     return np.concatenate(parts)
+
+
+def plain_cams(net: torch.nn.Module, images: np.ndarray, scales: Sequence[float], context: Context) -> np.ndarray:
+    """Multi-scale CAMs of the tumour class of a network whose forward gives (logits, class maps): (n, S, S)."""
+
+    def maps_of(batch: torch.Tensor) -> torch.Tensor:
+        maps: torch.Tensor = net(batch)[1]
+        return maps[:, TUMOUR : TUMOUR + 1].relu()
+
+    return multi_scale_cams(maps_of, images, scales, context)[:, 0]
 
 
 @torch.no_grad()

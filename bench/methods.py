@@ -2,21 +2,30 @@
 
 A method is a module `baselines/<id>.py` that imports no torch at its top and holds:
 
-    SPEC     a MethodSpec
-    fit      (settings, train: ImageSet, seed, weights, context) -> (model, loss history)
-    logits   (model, images, context) -> float32 (n, 2), classes normal and tumour
-    cams     (settings, model, images, context) -> float32 (n, S, S) in [0, 1], tumour class
+    SPEC      a MethodSpec
+    make_net  (settings, weights) -> torch.nn.Module      untrained; weights None: no pretrained ones either
+    fit       (settings, train: ImageSet, seed, weights, context) -> (trained net, loss history by epoch)
+    logits    (net, images, context) -> float32 (n, 2)    classes normal and tumour
+
+and at least one of:
+
+    cams      (settings, net, images: ImageSet, context) -> float32 (n, S, S) in [0, 1], tumour class;
+              they become pseudo-labels by threshold and DenseCRF, from which a U-Net learns: row <id>
+    masks     (settings, net, images, context) -> float32 (n, S, S) in [0, 1], tumour where above 0.5;
+              judged as they are: row <id>_direct
 
 settings is the method's own validated block of params.yaml (a MethodSettings), weights the folder of checkpoints,
-context says where to compute, images are uint8 grey (n, S, S).
+context says where to compute, images alone are uint8 grey (n, S, S). All that a trained net knows is in its
+parameters and buffers, which the harness saves and loads.
 """
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
+from typing import Literal
 
 import numpy as np
 
@@ -24,11 +33,15 @@ import baselines
 from bench.errors import UserError
 from bench.schema import MethodSettings
 
+# Which of the two classes is the tumour.
+TUMOUR = 1
+
 
 @dataclass(frozen=True)
 class ImageSet:
-    """All that a weakly supervised method may learn from: uint8 grey (n, S, S), and int64 (n,), 1 = tumour."""
+    """All that a weakly supervised method may learn from: ids, uint8 grey (n, S, S), and int64 (n,), 1 = tumour."""
 
+    ids: Sequence[str]
     images: np.ndarray
     labels: np.ndarray
 
@@ -37,15 +50,18 @@ class ImageSet:
 class MethodSpec:
     """What is known about a method without running it.
 
-    id: file name, params key and table key. label: name in the paper's tables. paper: the paper's Table III
-    values in percent. settings: model of the method's block in params.yaml. licence: of the original code.
-    note: what was chosen where the paper is silent.
+    id: file name, params key and table key. label: name in the tables. paper: the paper's Table III values in
+    percent, None for a method that the paper does not have. settings: model of the method's block in params.yaml.
+    threshold: where the original evaluation cuts the CAM, 0 to 1 (METHOD 5.3). labels: what supervision it needs.
+    licence: of the original code. note: what was chosen where the paper is silent.
     """
 
     id: str
     label: str
-    paper: Mapping[str, float]
+    paper: Mapping[str, float] | None
     settings: type[MethodSettings]
+    threshold: float
+    labels: Literal["image"]
     licence: str
     note: str
 
@@ -58,6 +74,8 @@ def methods() -> dict[str, MethodSpec]:
         spec = getattr(method_module(name), "SPEC", None)
         if not isinstance(spec, MethodSpec) or spec.id != name:
             raise UserError(f"baselines/{name}.py needs a SPEC = MethodSpec(id={name!r}, ...)")
+        if not gives(name, "cams") and not gives(name, "masks"):
+            raise UserError(f"baselines/{name}.py needs a function cams or a function masks")
         found[name] = spec
     return found
 
@@ -65,3 +83,8 @@ def methods() -> dict[str, MethodSpec]:
 def method_module(method: str) -> ModuleType:
     """The module that holds a method's functions."""
     return importlib.import_module(f"baselines.{method}")
+
+
+def gives(method: str, what: Literal["cams", "masks"]) -> bool:
+    """Whether a method has the function `what`."""
+    return hasattr(method_module(method), what)

@@ -79,6 +79,7 @@ class MethodSettings(Strict):
     """What every weakly supervised method's block holds."""
 
     optimisation: Optimisation
+    augmentation: Augmentation
 
 
 class CamNetwork(Strict):

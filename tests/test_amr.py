@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import bench.cam
-import bench.training.loop
+import bench.training.classification
 from baselines.amr import AmrSettings, cam_loss, cams, fit, make_net
 from bench.methods import ImageSet
 from bench.nets.modulation import AttentionModulation
@@ -31,7 +31,7 @@ def maps(seed: int) -> torch.Tensor:
 
 def images() -> ImageSet:
     rng = np.random.default_rng(0)
-    return ImageSet(rng.integers(0, 256, (6, 32, 32), dtype=np.uint8), np.array([0, 1, 0, 1, 0, 1]))
+    return ImageSet("abcdef", rng.integers(0, 256, (6, 32, 32), dtype=np.uint8), np.array([0, 1, 0, 1, 0, 1]))
 
 
 @pytest.fixture
@@ -39,11 +39,11 @@ def first_update(monkeypatch: pytest.MonkeyPatch) -> tuple[torch.nn.ModuleDict, 
     """Both branches and the losses of the first update, before any step."""
     found = {}
 
-    def once(what: str, parameters: Any, losses: Any, *rest: Any) -> pd.DataFrame:
+    def once(what: str, parameters: Any, losses: Any, *rest: Any, **options: Any) -> pd.DataFrame:
         found.update(losses(0))
         return pd.DataFrame()
 
-    monkeypatch.setattr(bench.training.loop, "optimise", once)
+    monkeypatch.setattr(bench.training.classification, "optimise", once)
     net, _ = fit(settings(), images(), 0, NONE, context("cpu", 2, "fp32"))
     return net, found
 
@@ -99,7 +99,7 @@ def test_each_loss_teaches_its_branch_and_the_cam_loss_both(loss, taught, first_
 
 
 def test_only_the_compensation_branch_is_modulated_in_every_block():
-    net = make_net(settings(network={**BLOCK["network"], "encoder": "resnet18"}).network, NONE)
+    net = make_net(settings(network={**BLOCK["network"], "encoder": "resnet18"}), NONE)
     counts = {
         branch: sum(isinstance(module, AttentionModulation) for module in net[branch].modules())
         for branch in ("spotlight", "compensation")
@@ -111,7 +111,7 @@ def test_only_the_compensation_branch_is_modulated_in_every_block():
 def test_normalised_branches_are_fused_by_share_and_normalised_again(share, monkeypatch):
     branches = np.random.default_rng(1).random((3, 2, 6, 6), dtype=np.float32)
     monkeypatch.setattr(bench.cam, "multi_scale_cams", lambda *_: branches)
-    fused = cams(settings(spotlight_share=share), torch.nn.ModuleDict(), images().images, context("cpu", 2, "fp32"))
+    fused = cams(settings(spotlight_share=share), torch.nn.ModuleDict(), images(), context("cpu", 2, "fp32"))
     for found, (spotlight, compensation) in zip(fused, branches, strict=True):
         expected = share * spotlight + (1 - share) * compensation
         assert np.allclose(found, expected / expected.max(), atol=1e-4)
@@ -134,7 +134,7 @@ def test_cams_are_maps_of_the_tumour_class_of_each_branch(monkeypatch):
     found: list[torch.Tensor] = []
     monkeypatch.setattr(bench.cam, "multi_scale_cams", seen)
     net = torch.nn.ModuleDict({"spotlight": Branch(2.0), "compensation": Branch(-3.0)})
-    cams(settings(), net, images().images, context("cpu", 2, "fp32"))
+    cams(settings(), net, images(), context("cpu", 2, "fp32"))
     assert found[0].shape == (2, 2, 4, 4)
     assert (found[0][:, 0] == 2).all()
     assert (found[0][:, 1] == 0).all()  # after ReLU

@@ -1,4 +1,4 @@
-"""One weakly supervised method, one seed: train the classifier on N, classify N and K, give CAMs of V."""
+"""One weakly supervised method, one seed: train on N, classify N and K, give CAMs of V and masks of X."""
 
 from pathlib import Path
 from typing import Any
@@ -7,13 +7,21 @@ import numpy as np
 import pandas as pd
 
 from bench.data.images import read_rows, read_table
-from bench.methods import ImageSet, method_module, methods
+from bench.methods import TUMOUR, ImageSet, gives, method_module, methods
+from bench.nets.saved import save_net
 from bench.runtime import context
 from bench.weights import weights_folder
 
+# The trained network rests with the item in the run store; no later stage reads it.
+NET = "net.safetensors"
+DIRECT = "direct"
+
 
 def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
-    """Fill `out`: cams.npy float16 (|V|, S, S), ids.csv (V's order), classification.csv, history.csv.
+    """Fill `out`: net.safetensors, classification.csv, history.csv, and what the method gives.
+
+    Of `cams`: cams.npy float16 (|V|, S, S) and ids.csv (V's order). Of `masks`: direct/ with probabilities.npy
+    float16 (|X|, S, S) and ids.csv (X's order).
 
     settings: method, options (its block), seed, device, threads. inputs: index, store, split.
     """
@@ -22,16 +30,32 @@ def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
     where = context(settings["device"], settings["threads"], settings["options"]["optimisation"]["precision"])
     table = read_table(inputs["index"]).merge(read_table(inputs["split"])[["id", "set"]], on="id")
     in_n = np.flatnonzero(table["set"] == "N")
-    train = ImageSet(read_rows(inputs["store"], in_n), table["label"].to_numpy(np.int64)[in_n])
-    net, history = module.fit(options, train, settings["seed"], weights_folder(), where)
+    net, history = module.fit(options, _images(table, inputs["store"], in_n), settings["seed"], weights_folder(), where)
+    save_net(net, out / NET)
+    history.to_csv(out / "history.csv", index=False)
 
     logits = module.logits(net, read_rows(inputs["store"], np.arange(len(table))), where)
     table["logit_normal"], table["logit_tumour"] = logits[:, 0], logits[:, 1]
     table[["id", "category", "set", "label", "logit_normal", "logit_tumour"]].to_csv(
         out / "classification.csv", index=False
     )
-    in_v = np.flatnonzero((table["set"] == "N") & (table["label"] == 1))
-    cams = module.cams(options, net, read_rows(inputs["store"], in_v), where)
-    np.save(out / "cams.npy", cams.astype(np.float16))
-    pd.DataFrame({"id": table["id"].iloc[in_v]}).to_csv(out / "ids.csv", index=False)
-    history.to_csv(out / "history.csv", index=False)
+    tumour = table["label"] == TUMOUR
+    if gives(settings["method"], "cams"):
+        in_v = np.flatnonzero((table["set"] == "N") & tumour)
+        cams = module.cams(options, net, _images(table, inputs["store"], in_v), where)
+        _write(table, in_v, cams, out / "cams.npy")
+    if gives(settings["method"], "masks"):
+        in_x = np.flatnonzero((table["set"] == "K") & tumour)
+        probabilities = module.masks(options, net, read_rows(inputs["store"], in_x), where)
+        (out / DIRECT).mkdir()
+        _write(table, in_x, probabilities, out / DIRECT / "probabilities.npy")
+
+
+def _images(table: pd.DataFrame, store: Path, positions: np.ndarray) -> ImageSet:
+    part = table.iloc[positions]
+    return ImageSet(list(part["id"]), read_rows(store, positions), part["label"].to_numpy(np.int64))
+
+
+def _write(table: pd.DataFrame, positions: np.ndarray, maps: np.ndarray, file: Path) -> None:
+    np.save(file, maps.astype(np.float16))
+    pd.DataFrame({"id": table["id"].iloc[positions]}).to_csv(file.with_name("ids.csv"), index=False)

@@ -1,15 +1,14 @@
 """Classification ResNets that give class activation maps (METHOD 1.1), on torchvision's blocks and weights."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
-from torch.nn import functional
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from bench.errors import UserError
 from bench.nets.pretrained import load_state
+from bench.schema import CamNetwork
 
 LAYERS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
     "resnet10": (BasicBlock, [1, 1, 1, 1]),
@@ -42,17 +41,36 @@ class CamResNet(nn.Module):
                     module.eval()
         return self
 
+    def blocks(self) -> list[nn.Module]:
+        """All residual blocks, input side first."""
+        return [block for stage in self.stages for block in stage]  # type: ignore[attr-defined]
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Features before the classifier, (B, D, h, w)."""
+        features: torch.Tensor = self.stages(self.stem(images))
+        return features
+
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        maps = self.classifier(self.stages(self.stem(images)))
+        maps = self.classifier(self.features(images))
         # Averaging the maps equals classifying the averaged features: the classifier is linear without bias.
         return maps.mean((2, 3)), maps
 
 
-def make_backbone(encoder: str, pretrained: bool, folder: Path) -> ResNet:
-    """torchvision's ResNet of that name; `pretrained` loads IMAGENET1K_V1 from `folder`."""
+def make_cam_resnet(network: CamNetwork, weights: Path | None) -> CamResNet:
+    """The network of the settings, for two classes; ImageNet weights, where they ask for them, from folder `weights`.
+
+    weights None: random ones, for a network that is about to be loaded.
+    """
+    backbone = make_backbone(network.encoder, weights if network.initialisation == "imagenet" else None)
+    set_output_stride(backbone, network.output_stride)
+    return CamResNet(backbone, 2, network.fixed_batch_norm, network.frozen_stem)
+
+
+def make_backbone(encoder: str, folder: Path | None) -> ResNet:
+    """torchvision's ResNet of that name; with a folder it starts from IMAGENET1K_V1, looked for there."""
     block, layers = LAYERS[encoder]
     backbone = ResNet(block, layers)
-    if pretrained:
+    if folder:
         try:
             backbone.load_state_dict(load_state(encoder, folder))
         except RuntimeError as error:
@@ -67,18 +85,3 @@ def set_output_stride(backbone: ResNet, stride: int) -> None:
         first = layer[0]
         (first.conv2 if isinstance(first, Bottleneck) else first.conv1).stride = (1, 1)
         first.downsample[0].stride = (1, 1)
-
-
-def blocks(backbone: ResNet) -> list[BasicBlock | Bottleneck]:
-    """All residual blocks, input side first."""
-    return [block for layer in _layers(backbone) for block in layer]
-
-
-def _layers(backbone: ResNet) -> Sequence[nn.Sequential]:
-    return (backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4)
-
-
-def multilabel_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean binary cross entropy over one-hot classes. logits (B, 2), labels int64 (B,), 1 = tumour (METHOD 1.5)."""
-    target = functional.one_hot(labels, logits.shape[1]).float()
-    return functional.binary_cross_entropy_with_logits(logits.float(), target)

@@ -1,12 +1,16 @@
 """The training loop that every network goes through: sample, loss, step, and one line of history an epoch."""
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import pandas as pd
 import torch
 
 from bench.progress import track
 from bench.schema import Optimisation
+
+# Parameters, or groups of them with a learning rate each, as torch.optim takes them.
+Parameters = Iterable[torch.nn.Parameter] | Iterable[dict[str, Any]]
 
 
 def endless_batches(count: int, size: int, draw: torch.Generator) -> Iterator[torch.Tensor]:
@@ -27,20 +31,20 @@ def endless_batches(count: int, size: int, draw: torch.Generator) -> Iterator[to
 
 def optimise(
     what: str,
-    parameters: Iterable[torch.nn.Parameter],
+    parameters: Parameters,
     losses: Callable[[int], dict[str, torch.Tensor]],
     settings: Optimisation,
     updates_per_epoch: int,
     after_update: Callable[[], None] = lambda: None,
+    after_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> pd.DataFrame:
     """Minimise with Adam; returns the mean of each named loss by epoch (columns epoch, total, ...).
 
-    losses(update) -> named scalar losses of which "total" is minimised. Raises FloatingPointError naming the
-    epoch when the total is no longer finite.
+    losses(update) -> named scalar losses of which "total" is minimised. after_epoch(epoch) runs at each epoch's end,
+    the first is 0. Raises FloatingPointError naming the epoch when the total is no longer finite.
     """
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
     optimiser = torch.optim.Adam(
-        trained,
+        parameters,
         lr=settings.learning_rate,
         betas=(settings.betas[0], settings.betas[1]),
         weight_decay=settings.weight_decay,
@@ -57,6 +61,7 @@ def optimise(
             after_update()
             for name, value in named.items():
                 sums[name] = sums.get(name, 0) + value.detach()
+        after_epoch(epoch)
         means = {name: float(value) / updates_per_epoch for name, value in sums.items()}
         if not all(map(torch.isfinite, map(torch.tensor, means.values()))):
             raise FloatingPointError(f"{what}: the loss is not finite in epoch {epoch + 1}: {means}")

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from bench.nets.modulation import AttentionModulation, gaussian_gate, insert
+from bench.nets.modulation import AttentionModulation, Gate, insert
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -22,20 +22,24 @@ def gate_by_hand(group: np.ndarray) -> np.ndarray:
     return np.exp(-((group - mean) ** 2) / (2 * deviation**2)) / (np.sqrt(2 * np.pi) * deviation)
 
 
-def make(channels: int = 32) -> AttentionModulation:
+def make(channels: int = 32, statistics: str = "group") -> AttentionModulation:
     torch.manual_seed(0)
-    return AttentionModulation(channels)
+    return AttentionModulation(channels, statistics)
+
+
+def gated_by_group(attention: torch.Tensor) -> torch.Tensor:
+    return Gate("group")(attention.flatten(1))
 
 
 def test_the_gate_is_the_gaussian_density_of_each_group():
     attention = 0.1 * noise(3, 4, 5) + torch.arange(3.0).view(3, 1, 1)
     expected = np.stack([gate_by_hand(group) for group in attention.double().numpy()])
-    assert np.allclose(gaussian_gate(attention).numpy(), expected, rtol=1e-4)
+    assert np.allclose(gated_by_group(attention).numpy(), expected.reshape(3, -1), rtol=1e-4)
     assert expected.max() > 1  # the density is not scaled to a peak of one
 
 
 def test_middling_values_get_the_largest_gate_and_both_extremes_the_smallest():
-    gate = gaussian_gate(torch.linspace(-1, 1, 21)[None])[0]
+    gate = gated_by_group(torch.linspace(-1, 1, 21)[None])[0]
     assert gate.argmax() == 10
     assert gate[0] == pytest.approx(gate[-1].item(), rel=1e-4)
     assert gate[0] == gate.min()
@@ -43,7 +47,7 @@ def test_middling_values_get_the_largest_gate_and_both_extremes_the_smallest():
 
 def test_a_constant_group_stays_finite_and_so_does_its_gradient():
     attention = torch.full((2, 7), 3.0, requires_grad=True)
-    gate = gaussian_gate(attention)
+    gate = gated_by_group(attention)
     gate.sum().backward()
     assert torch.isfinite(gate).all()
     assert torch.isfinite(attention.grad).all()
@@ -51,7 +55,7 @@ def test_a_constant_group_stays_finite_and_so_does_its_gradient():
 
 def test_mean_and_deviation_are_constants_for_the_gradient():
     attention = noise(2, 9).requires_grad_()
-    gaussian_gate(attention).sum().backward()
+    gated_by_group(attention).sum().backward()
     for values, gradient in zip(attention.detach().double().numpy(), attention.grad.numpy(), strict=True):
         expected = gate_by_hand(values) * -(values - values.mean()) / values.var(ddof=1)
         assert np.allclose(gradient, expected, atol=1e-5)
@@ -60,8 +64,8 @@ def test_mean_and_deviation_are_constants_for_the_gradient():
 def test_channels_are_gated_first_then_positions():
     module, features = make().train(), noise(3, 32, 6, 5)
     with torch.no_grad():
-        module.scale.fill_(1.3)
-        module.shift.fill_(0.2)
+        module.norm.weight.fill_(1.3)
+        module.norm.bias.fill_(0.2)
     first, _, last = module.channel
     assert first.weight.shape == (2, 32)  # C / 16
     hidden = functional.linear(features.mean((2, 3)), first.weight, first.bias).clamp_min(0)
@@ -109,7 +113,7 @@ def test_a_block_is_modulated_after_its_last_norm_and_before_the_residual_additi
     planes = 32 // kind.expansion
     block = kind(32, planes).eval()
     before = copy.deepcopy(block)
-    insert([block])
+    insert([block], "group")
     last, module = getattr(block, norm)
     assert isinstance(module, AttentionModulation)
     assert module.eval().channel[0].in_features == 32
@@ -123,3 +127,22 @@ def test_a_block_is_modulated_after_its_last_norm_and_before_the_residual_additi
     handle.remove()
     assert torch.allclose(output, functional.relu(module(branch[0]) + features), atol=1e-5)
     assert not torch.allclose(output, before(features), atol=1e-2)
+
+
+def test_running_statistics_approach_those_of_training():
+    module = make(statistics="running").train()
+    batches = [noise(16, 32, 6, 6, seed=seed) for seed in range(40)]
+    with torch.no_grad():
+        for batch in batches:
+            trained = module(batch)
+        evaluated = module.eval()(batches[-1])
+    assert torch.allclose(trained, evaluated, rtol=0.3, atol=0.1)
+    assert (trained - evaluated).abs().mean() < 0.1 * trained.abs().mean()
+
+
+def test_with_running_statistics_an_image_does_not_depend_on_the_rest_of_the_batch():
+    module, features = make(statistics="running"), noise(5, 32, 5, 5)
+    module.train()(noise(8, 32, 5, 5, seed=1))
+    together = module.eval()(features)
+    for row in range(5):
+        assert torch.allclose(together[row], module(features[row : row + 1])[0], atol=1e-5)

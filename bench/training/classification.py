@@ -1,0 +1,86 @@
+"""Training of a weakly supervised network on images and image-level labels."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import pandas as pd
+import torch
+from torch.nn import functional
+
+from bench.methods import ImageSet
+from bench.runtime import Context, generator
+from bench.schema import Augmentation, Optimisation
+from bench.training.augment import normalise, random_affine, to_float, warp
+from bench.training.loop import Parameters, endless_batches, optimise
+
+Losses = Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]
+
+
+class Recipe(Protocol):
+    """The part of a method's settings that training reads."""
+
+    @property
+    def optimisation(self) -> Optimisation:
+        """Schedule and optimiser."""
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """Random flips and rotation."""
+
+
+def train_classifier(
+    what: str,
+    parameters: Parameters,
+    train: ImageSet,
+    losses_of: Losses,
+    recipe: Recipe,
+    seed: int,
+    context: Context,
+    after_epoch: Callable[[int], None] = lambda epoch: None,
+) -> pd.DataFrame:
+    """Minimise `losses_of` over augmented batches of all of `train`; the history of losses by epoch.
+
+    losses_of(images, labels) gets normalised RGB (B, 3, S, S) and int64 (B,), and gives named scalar losses of which
+    "total" is minimised. It runs inside autocast: what must be float32 turns itself into it. after_epoch(epoch)
+    runs at each epoch's end, the first epoch is 0.
+    """
+    device, batch_size = context.device, recipe.optimisation.batch_size
+    images, labels = torch.from_numpy(train.images).to(device), torch.from_numpy(train.labels).to(device)
+    order = endless_batches(len(images), batch_size, generator(device, "labelled", seed))
+    affine = generator(device, "augmentation", seed)
+
+    def losses(update: int) -> dict[str, torch.Tensor]:
+        picked = next(order)
+        matrices = random_affine(batch_size, recipe.augmentation, affine)
+        batch = normalise(warp(to_float(images[picked]), matrices, "bilinear"))
+        with context.autocast():
+            return losses_of(batch, labels[picked])
+
+    per_epoch = -(-len(images) // batch_size)
+    return optimise(what, parameters, losses, recipe.optimisation, per_epoch, after_epoch=after_epoch)
+
+
+def multilabel_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean binary cross entropy over one-hot classes. logits (B, 2), labels int64 (B,), 1 = tumour (METHOD 1.5)."""
+    target = functional.one_hot(labels, logits.shape[1]).float()
+    return functional.binary_cross_entropy_with_logits(logits.float(), target)
+
+
+def fit_cam_net(
+    what: str,
+    net: torch.nn.Module,
+    train: ImageSet,
+    recipe: Recipe,
+    seed: int,
+    context: Context,
+    after_epoch: Callable[[int], None] = lambda epoch: None,
+) -> pd.DataFrame:
+    """Train a network whose forward gives (logits, class maps) by `multilabel_loss`; it ends in eval mode."""
+    context.place(net).train()
+
+    def losses_of(images: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"total": multilabel_loss(net(images)[0], labels)}
+
+    history = train_classifier(what, net.parameters(), train, losses_of, recipe, seed, context, after_epoch)
+    net.eval()
+    return history
