@@ -17,9 +17,10 @@ STAGES = {
     "select": "Algorithm 1: regions of interest, subsets L and U",
     "pseudo": "pseudo-masks from the regions of interest",
     "train_gt": "train the rows that learn from ground truth",
-    "train_weak": "train the rows that learn from pseudo-masks",
+    "train_weak": "train the rows that learn from pseudo-masks, the baselines' among them",
+    "oracle": "rows whose CAM threshold is chosen on training masks (diagnostic, off by default)",
     "evaluate": "judge every row on the test set",
-    "tables": "Tables I and II, metrics.json",
+    "tables": "Tables I to III, metrics.json",
     "report": "report.md with figures",
 }
 

@@ -36,13 +36,16 @@ def judge_ellipse(ids: list[str], masks: Path, index: pd.DataFrame) -> pd.DataFr
     return pd.concat([table[["id", "category"]], pd.DataFrame(rows)], axis=1)
 
 
-def judge_pseudo_masks(folder: Path, selection: pd.DataFrame, masks: Path) -> pd.DataFrame:
-    """Counts of the pseudo-masks of V at the original size: id, category, selected, tp, fp, fn, tn."""
+def judge_pseudo_masks(folder: Path, images: pd.DataFrame, masks: Path) -> pd.DataFrame:
+    """Counts of the pseudo-masks of V at the original size: tp, fp, fn, tn beside id, category and, if there, selected.
+
+    images: one line an image of V, with these columns.
+    """
     rows = [
         counts(read_mask(folder / ORIGINALS / f"{image_id}.png"), read_original_mask(masks, image_id))
-        for image_id in selection["id"]
+        for image_id in images["id"]
     ]
-    return pd.concat([selection[["id", "category", "selected"]], pd.DataFrame(rows)], axis=1)
+    return pd.concat([images.filter(["id", "category", "selected"]), pd.DataFrame(rows)], axis=1)
 
 
 def peak_in_lesion(folder: Path, masks: Path) -> pd.Series:

@@ -5,6 +5,10 @@ from pathlib import Path
 
 DATA = Path("data")
 REPORTS = Path("reports")
+# A method's trained network, which rests with its item in the run store; no later stage reads it.
+NET = "net.safetensors"
+# In a method's folder of CAMs: its own masks of X.
+DIRECT = "direct"
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Paths:
 
     @property
     def cams(self) -> Path:
-        """<method>/seed-<s>/: cams.npy, ids.csv, classification.csv, history.csv."""
+        """<method>/seed-<s>/: cams.npy, ids.csv, classification.csv, history.csv, direct/."""
         return self.data / "cams"
 
     @property
@@ -52,6 +56,11 @@ class Paths:
     def predictions_weak(self) -> Path:
         """As predictions_gt, for the rows that never see a mask."""
         return self.data / "predictions" / "weak"
+
+    @property
+    def predictions_oracle(self) -> Path:
+        """As predictions_gt, for the rows whose threshold is chosen on training masks."""
+        return self.data / "predictions" / "oracle"
 
     @property
     def evaluation(self) -> Path:

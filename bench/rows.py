@@ -1,24 +1,29 @@
-"""The six rows of Table II as data, and where their predictions lie."""
+"""The rows of Tables II and III as data, and where their predictions lie."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from bench.paths import Paths, seed_name
-from bench.schema import RowId
+from bench.methods import gives, methods
+from bench.paths import DIRECT, Paths, seed_name
 
 
 @dataclass(frozen=True)
 class Row:
-    """One ablation row: labels "gt" or "pseudo"; images "whole" (V), "subset" (L) or "mean_teacher" (L and U).
+    """One row: what it learns from, and on which images.
 
-    paper: the paper's tumour IoU, background IoU and mIoU in percent (Table II).
+    labels: "gt" masks, "pseudo" (the segmenter's masks from the regions), "crf" (a method's CAMs through DenseCRF),
+    "oracle" (as crf, cut where training masks say) or "direct" (a method's own masks, no U-Net). images: "whole" (V),
+    "subset" (L) or "mean_teacher" (L and U). paper: the paper's tumour IoU, background IoU and mIoU in percent, None
+    where it has none.
     """
 
-    id: RowId
+    id: str
     label: str
-    labels: str
-    images: str
-    paper: tuple[float, float, float]
+    labels: Literal["gt", "pseudo", "crf", "oracle", "direct"]
+    images: Literal["whole", "subset", "mean_teacher"]
+    paper: tuple[float, float, float] | None
 
     @property
     def needs_selection(self) -> bool:
@@ -26,13 +31,15 @@ class Row:
         return self.images != "whole"
 
 
+OURS = Row("pseudo_mean_teacher", "Pseudo-MeanTeacher", "pseudo", "mean_teacher", (56.3, 91.3, 73.8))
+# Table II.
 ROWS = (
     Row("gt_whole", "GT-Whole", "gt", "whole", (67.9, 94.8, 81.3)),
     Row("gt_subset", "GT-Subset", "gt", "subset", (56.3, 93.9, 75.1)),
     Row("gt_mean_teacher", "GT-MeanTeacher", "gt", "mean_teacher", (64.0, 94.1, 79.0)),
     Row("pseudo_whole", "Pseudo-Whole", "pseudo", "whole", (48.5, 91.7, 70.1)),
     Row("pseudo_subset", "Pseudo-Subset", "pseudo", "subset", (35.2, 91.1, 63.1)),
-    Row("pseudo_mean_teacher", "Pseudo-MeanTeacher", "pseudo", "mean_teacher", (56.3, 91.3, 73.8)),
+    OURS,
 )
 
 # The image-blind floor that evaluate judges beside the rows.
@@ -41,7 +48,27 @@ FIXED_ELLIPSE = "fixed_ellipse"
 NOT_RUNNABLE = "not_runnable.txt"
 
 
+def method_rows(names: Iterable[str]) -> list[Row]:
+    """Table III's rows of these methods, in their order: a U-Net on its pseudo-labels, and its own masks."""
+    rows = []
+    for name in names:
+        spec = methods()[name]
+        paper = spec.paper and (spec.paper["tumor_iou"], spec.paper["background_iou"], spec.paper["miou"])
+        if gives(name, "cams"):
+            rows.append(Row(name, spec.label, "crf", "whole", paper))
+        if gives(name, "masks"):
+            rows.append(Row(f"{name}_direct", f"{spec.label}, its own masks", "direct", "whole", paper))
+    return rows
+
+
+def oracle_rows(names: Sequence[str]) -> list[Row]:
+    """Rows of these methods with the threshold that fits the training masks best; in no table of the paper."""
+    return [Row(f"oracle_{name}", f"{methods()[name].label}, oracle threshold", "oracle", "whole", None) for name in names]
+
+
 def predictions(paths: Paths, row: Row, seed: int) -> Path:
     """Folder of one row's predictions, or of its NOT_RUNNABLE note."""
-    base = paths.predictions_gt if row.labels == "gt" else paths.predictions_weak
+    if row.labels == "direct":
+        return paths.cams / row.id.removesuffix("_direct") / seed_name(seed) / DIRECT
+    base = {"gt": paths.predictions_gt, "oracle": paths.predictions_oracle}.get(row.labels, paths.predictions_weak)
     return base / row.id / seed_name(seed)

@@ -15,7 +15,6 @@ Seed = Annotated[int, Field(ge=0)]
 ImageSize = Annotated[int, Field(ge=32, multiple_of=32)]
 Precision = Literal["fp32", "bf16"]
 Initialisation = Literal["imagenet", "none"]
-RowId = Literal["gt_whole", "gt_subset", "gt_mean_teacher", "pseudo_whole", "pseudo_subset", "pseudo_mean_teacher"]
 
 
 class Strict(BaseModel):
@@ -168,10 +167,13 @@ class Segmentation(Strict):
 
 
 class Train(Strict):
-    """The recipe that all rows share, and what each row of Table II changes in it (a partial Segmentation)."""
+    """The recipe that all rows share, and what a row changes in it (a partial Segmentation).
+
+    The rows of Table II that are listed run. A method of `cams` runs whether its changes are listed or not.
+    """
 
     common: Segmentation
-    rows: dict[RowId, dict[str, Any]]
+    rows: dict[str, dict[str, Any]]
 
 
 class Engine(Strict):

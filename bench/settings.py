@@ -9,14 +9,14 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from bench.errors import UserError
-from bench.methods import methods
+from bench.methods import gives, methods
+from bench.rows import ROWS
 from bench.schema import (
     BusiData,
     Engine,
     PhantomData,
     Prepare,
     Pseudo,
-    RowId,
     Seed,
     Segmentation,
     Select,
@@ -40,6 +40,7 @@ class Settings(Strict):
     select: Select
     pseudo: Pseudo
     train: Train
+    oracle: list[str]
     engine: Engine
 
     @field_validator("seeds")
@@ -49,9 +50,16 @@ class Settings(Strict):
             raise ValueError("a seed is listed twice; results of one seed count once")
         return seeds
 
-    def row(self, row: RowId) -> Segmentation:
-        """The recipe of one row of Table II: the common one with the row's changes."""
-        return Segmentation.model_validate(_merged(self.train.common.model_dump(), self.train.rows[row]))
+    def recipe(self, row: str) -> dict[str, Any]:
+        """The common recipe with the changes of one row; a method starts from pseudo_whole's, not yet validated."""
+        rows, base = self.train.rows, self.train.common.model_dump()
+        if row in self.cams:
+            base = _merged(base, rows.get("pseudo_whole", {}))
+        return _merged(base, rows.get(row, {}))
+
+    def row(self, row: str) -> Segmentation:
+        """The recipe of one row, a row's id or a method's."""
+        return Segmentation.model_validate(self.recipe(row))
 
 
 def profiles(params: Path = PARAMS) -> list[str]:
@@ -72,11 +80,15 @@ def load(profile: str, params: Path = PARAMS) -> Settings:
         if method not in methods():
             raise UserError(f"{profile}.cams.{method}: no such method; known: {', '.join(methods())}")
         _checked(methods()[method].settings, block, f"{profile}.cams.{method}")
-    if settings.select.cams not in settings.cams:
-        raise UserError(f"{profile}.select.cams: {settings.select.cams!r} is not among {profile}.cams")
-    for row, changes in settings.train.rows.items():
-        merged = _merged(settings.train.common.model_dump(), changes)
-        _checked(Segmentation, merged, f"{profile}.train.rows.{row}")
+    with_cams = [method for method in settings.cams if gives(method, "cams")]
+    for where, method in [("select.cams", settings.select.cams), *(("oracle", name) for name in settings.oracle)]:
+        if method not in with_cams:
+            raise UserError(f"{profile}.{where}: {method!r} is none of {profile}.cams that gives CAMs")
+    known_rows = [*(row.id for row in ROWS), *settings.cams]
+    for row in settings.train.rows:
+        if row not in known_rows:
+            raise UserError(f"{profile}.train.rows.{row}: no such row; known: {', '.join(known_rows)}")
+        _checked(Segmentation, settings.recipe(row), f"{profile}.train.rows.{row}")
     return settings
 
 

@@ -1,4 +1,4 @@
-"""Tables I and II as views of the split, the selection and the per-image counts."""
+"""Tables I to III as views of the split, the selection and the per-image counts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import pandas as pd
 
 from bench.data.categories import CATEGORIES, TUMOURS
 from bench.metrics import Scores, mean_scores, pooled_scores
-from bench.rows import ROWS, Row
+from bench.rows import Row
 
 SETS = ("entire", "N", "K", "V", "X", "L", "U")
 # Table I of the paper: benign, malignant, normal, total.
@@ -43,10 +43,10 @@ def _by_class(categories: pd.Series) -> dict[str, int]:
     return {**found, "total": len(categories)}
 
 
-def table2(
+def iou_table(
     per_image: pd.DataFrame, rows: Sequence[str]
 ) -> tuple[dict[str, dict[str, float | None]], dict[str, Scores]]:
-    """IoUs in percent by row id (per-image means, None for a row without results), and pooled scores.
+    """IoUs of Table II or III in percent by row id (per-image means, None without results), and pooled scores.
 
     Means over seeds; every seed counts alike. per_image: row, seed, tp, fp, fn, tn.
     """
@@ -83,11 +83,11 @@ def table1_frame(ours: dict[str, dict[str, int]], with_paper: bool) -> pd.DataFr
     return pd.DataFrame(lines)
 
 
-def table2_frame(
-    headline: dict[str, dict[str, float | None]], pooled: dict[str, Scores], with_paper: bool
+def iou_frame(
+    rows: Sequence[Row], headline: dict[str, dict[str, float | None]], pooled: dict[str, Scores], with_paper: bool
 ) -> pd.DataFrame:
-    """Table II for printing: ours, the paper's and the difference in points, and the pooled IoUs."""
-    return pd.DataFrame([_line(row, headline, pooled, with_paper) for row in ROWS if row.id in headline])
+    """Table II or III for printing: ours, the paper's and the difference in points, and the pooled IoUs."""
+    return pd.DataFrame([_line(row, headline, pooled, with_paper) for row in rows])
 
 
 def _line(
@@ -95,13 +95,13 @@ def _line(
 ) -> dict[str, Any]:
     titles = {"tumor_iou": "Tumor IoU", "background_iou": "Background IoU", "miou": "mIoU"}
     line: dict[str, Any] = {"Row": row.id, "Method": row.label}
-    for name, paper in zip(METRICS, row.paper, strict=True):
+    for name, paper in zip(METRICS, row.paper or (None,) * len(METRICS), strict=True):
         value = headline[row.id][name]
         line[titles[name]] = "not runnable" if value is None else f"{value:.2f}"
         if with_paper:
-            line[f"{titles[name]} (paper)"] = f"{paper:.1f}"
+            line[f"{titles[name]} (paper)"] = "" if paper is None else f"{paper:.1f}"
             if name == "tumor_iou":
-                line["Difference"] = "" if value is None else f"{value - paper:+.2f}"
+                line["Difference"] = "" if value is None or paper is None else f"{value - paper:+.2f}"
     for name in METRICS:
         summed = f"{getattr(pooled[row.id], name):.2f}" if row.id in pooled else "not runnable"
         line[f"{titles[name]} (pooled)"] = summed

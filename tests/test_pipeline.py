@@ -20,7 +20,7 @@ PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stag
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 BASELINES = [f"baselines.{file.stem}" for file in (ROOT / "baselines").glob("[!_]*.py")]
 
-MASK_READERS = {"prepare", "train_gt", "evaluate", "report"}
+MASK_READERS = {"prepare", "train_gt", "oracle", "evaluate", "report"}
 MASK_PLACES = ("data/${item}/raw", "data/${item}/masks")
 # What comes out of a mask reader and may be read by stages that must not see masks.
 CLEAN = {"data/${item}/images": {*STAGES}, "data/${item}/evaluation": {"tables"}}
@@ -31,6 +31,7 @@ RUN_BY_NAME = {
     "pseudo": ["bench.items.pseudo", "bench.prompting"],
     "train_gt": ["bench.items.segmentation"],
     "train_weak": ["bench.items.segmentation"],
+    "oracle": ["bench.items.crf", "bench.items.oracle", "bench.items.segmentation"],
 }
 DATA_FILES = {"bench.data.busi": ["bench/data/busi_manifest.csv"]}
 
@@ -150,7 +151,7 @@ def test_code_that_must_not_see_masks_cannot_reach_them(name):
     assert mask_names(WEAK_CODE[name]) == set()
 
 
-@pytest.mark.parametrize("module", ["bench.stages.train_gt", "bench.stages.evaluate", "bench.stages.report"])
+@pytest.mark.parametrize("module", [f"bench.stages.{name}" for name in ("train_gt", "oracle", "evaluate", "report")])
 def test_the_watch_sees_those_that_may(module):
     assert "bench.data.masks" in mask_modules([module])
     assert ("bench.data.masks", "masks") in mask_names([module])

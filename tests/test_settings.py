@@ -99,7 +99,8 @@ MISTAKES = [
     ("cams.amr.loss_weights", [1.0, 1.0], "busi.cams.amr.loss_weights: "),
     ("cams.amr.network.initialisation", "none", "busi.cams.amr.network: fixed_batch_norm and frozen_stem need"),
     ("cams.oaa", {}, "busi.cams.oaa: no such method; known: amr"),
-    ("select.cams", "oaa", "busi.select.cams: 'oaa' is not among busi.cams"),
+    ("select.cams", "oaa", "busi.select.cams: 'oaa' is none of busi.cams that gives CAMs"),
+    ("oracle", ["oaa"], "busi.oracle: 'oaa' is none of busi.cams that gives CAMs"),
     ("train.common.optimisation.epochs", "60", "busi.train.common.optimisation.epochs: "),
     ("train.common.optimisation.epochs", 60.5, "busi.train.common.optimisation.epochs: "),
     ("train.common.optimisation.batch_size", True, "busi.train.common.optimisation.batch_size: "),
@@ -118,7 +119,8 @@ MISTAKES = [
     ("seeds", [-1], "busi.seeds.0: "),
     ("data.source", "busbra", "busi.data: "),
     ("data.benign", 4, "busi.data.benign: unknown setting"),
-    ("train.rows.gt_all", {}, "busi.train.rows.gt_all"),
+    ("train.rows.gt_all", {}, "busi.train.rows.gt_all: no such row; known: gt_whole"),
+    ("train.rows.amr", {"epochs": 5}, "busi.train.rows.amr.epochs: unknown setting"),
     ("train.rows.gt_whole", {"epochs": 5}, "busi.train.rows.gt_whole.epochs: unknown setting"),
     ("train.rows.gt_whole", {"optimisation": {"epochs": "5"}}, "busi.train.rows.gt_whole.optimisation.epochs: "),
     ("train.rows.gt_whole", {"optimisation": 5}, "busi.train.rows.gt_whole.optimisation: "),
@@ -199,3 +201,14 @@ def test_settings_methods_and_tables_need_neither_torch_nor_dvc(action):
     code = f"import sys; {action}; sys.exit(', '.join({{'torch', 'dvc'}} & set(sys.modules)) or None)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_baseline_has_the_recipe_of_pseudo_whole_and_its_own_changes(tmp_path):
+    changes = {
+        "train.rows.pseudo_whole": {"encoder": "resnet18", "optimisation": {"epochs": 5}},
+        "train.rows.amr": {"optimisation": {"epochs": 7}},
+    }
+    settings = load("busi", changed(tmp_path, changes))
+    assert (settings.row("amr").encoder, settings.row("amr").optimisation.epochs) == ("resnet18", 7)
+    assert settings.row("resnet50_cam") == settings.row("pseudo_whole")
+    assert settings.row("gt_whole") == settings.train.common

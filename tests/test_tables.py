@@ -1,10 +1,11 @@
-"""Tables I and II as views."""
+"""Tables I to III as views."""
 
 import pandas as pd
 import pytest
 
 from bench.metrics import Scores
-from bench.tables import table1, table1_frame, table2, table2_frame
+from bench.rows import ROWS, Row
+from bench.tables import iou_frame, iou_table, table1, table1_frame
 
 
 def split() -> pd.DataFrame:
@@ -36,31 +37,40 @@ def test_table_1_counts_every_set():
     assert counts["U"] == {"benign": 0, "malignant": 1, "normal": 0, "total": 1}
 
 
-def test_table_2_is_the_mean_over_images_and_then_over_seeds():
+def test_a_table_of_ious_is_the_mean_over_images_and_then_over_seeds():
     table = pd.concat([per_image("gt_whole", 0, [10, 5]), per_image("gt_whole", 1, [0, 1])])
-    headline, pooled = table2(table, ["gt_whole", "gt_subset"])
+    headline, pooled = iou_table(table, ["gt_whole", "gt_subset"])
     assert headline["gt_whole"]["tumor_iou"] == pytest.approx((75 + 5) / 2)
     assert pooled["gt_whole"].tumor_iou == pytest.approx((75 + 5) / 2)
     assert headline["gt_subset"] == {"tumor_iou": None, "background_iou": None, "miou": None}
 
 
 def test_values_have_two_decimals():
-    headline, _ = table2(per_image("gt_whole", 0, [1, 1, 2]), ["gt_whole"])
+    headline, _ = iou_table(per_image("gt_whole", 0, [1, 1, 2]), ["gt_whole"])
     assert headline["gt_whole"]["tumor_iou"] == 13.33
 
 
 def test_the_papers_numbers_stand_only_where_they_belong():
     headline = {"gt_whole": {"tumor_iou": 60.0, "background_iou": 90.0, "miou": 75.0}}
     pooled = {"gt_whole": Scores(61.0, 91.0)}
-    beside = table2_frame(headline, pooled, with_paper=True).iloc[0]
+    beside = iou_frame(ROWS[:1], headline, pooled, with_paper=True).iloc[0]
     assert (beside["Tumor IoU (paper)"], beside["Difference"], beside["mIoU (pooled)"]) == ("67.9", "-7.90", "76.00")
-    assert not any("paper" in name for name in table2_frame(headline, pooled, with_paper=False).columns)
+    assert not any("paper" in name for name in iou_frame(ROWS[:1], headline, pooled, with_paper=False).columns)
     counts = table1(split(), selection())
     assert table1_frame(counts, with_paper=True).iloc[0]["Benign"] == "2 (437)"
     assert table1_frame(counts, with_paper=False).iloc[0]["Benign"] == "2"
 
 
 def test_a_row_without_results_says_so():
-    frame = table2_frame({"gt_subset": dict.fromkeys(("tumor_iou", "background_iou", "miou"))}, {}, with_paper=True)
+    nothing = {"gt_subset": dict.fromkeys(("tumor_iou", "background_iou", "miou"))}
+    frame = iou_frame(ROWS[1:2], nothing, {}, with_paper=True)
     assert frame.iloc[0]["Tumor IoU"] == "not runnable"
     assert frame.iloc[0]["Tumor IoU (pooled)"] == "not runnable"
+
+
+def test_a_method_that_the_paper_does_not_have_stands_without_its_numbers():
+    row = Row("seventh", "Seventh", "crf", "whole", None)
+    headline = {"seventh": {"tumor_iou": 60.0, "background_iou": 90.0, "miou": 75.0}}
+    line = iou_frame([row], headline, {"seventh": Scores(61.0, 91.0)}, with_paper=True).iloc[0]
+    assert line["Tumor IoU"] == "60.00"
+    assert (line["Tumor IoU (paper)"], line["Difference"], line["mIoU (paper)"]) == ("", "", "")

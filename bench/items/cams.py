@@ -9,12 +9,9 @@ import pandas as pd
 from bench.data.images import read_rows, read_table
 from bench.methods import TUMOUR, ImageSet, gives, method_module, methods
 from bench.nets.saved import save_net
+from bench.paths import DIRECT, NET
 from bench.runtime import context
 from bench.weights import weights_folder
-
-# The trained network rests with the item in the run store; no later stage reads it.
-NET = "net.safetensors"
-DIRECT = "direct"
 
 
 def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:

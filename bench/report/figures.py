@@ -69,15 +69,14 @@ def _draw(axis: Axes, panel: Panel) -> None:
     axis.set_title(panel.title, fontsize=8)
 
 
-def save_curves(histories: dict[str, pd.DataFrame], file: Path) -> None:
-    """Total training loss by epoch, one line a network (classifier on the left, segmentation rows on the right)."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    for name, history in histories.items():
-        axis = axes[1] if "supervised" in history else axes[0]
-        axis.plot(history["epoch"], history["total"], label=name)
-    for axis, title in zip(axes, ("classifier", "segmentation"), strict=True):
+def save_curves(panels: dict[str, dict[str, pd.DataFrame]], file: Path) -> None:
+    """Total training loss by epoch: one panel a group of networks, one line a network."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(5.5 * len(panels), 3.6), layout="constrained")
+    for axis, (title, histories) in zip(axes, panels.items(), strict=True):
+        for name, history in histories.items():
+            axis.plot(history["epoch"], history["total"], label=name)
         axis.set(title=title, xlabel="epoch", ylabel="training loss")
-        axis.legend(fontsize=7)
+        axis.legend(fontsize=6)
     _save(figure, file)
 
 

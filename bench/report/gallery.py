@@ -1,4 +1,4 @@
-"""The panels of Figures 1 and 3, chosen by quantiles, never by hand. Reads masks to show the truth."""
+"""The panels of the figures, chosen by quantiles, never by hand. Reads masks to show the truth."""
 
 from pathlib import Path
 
@@ -35,6 +35,27 @@ def _region_row(line: pd.Series, position: int, cams: Path, pseudo: Path, images
         Panel(image, "truth", outlines=[(TRUTH, read_original_mask(masks, line["id"]))]),
         Panel(image, "pseudo-mask", outlines=[(PREDICTED, read_mask(pseudo / ORIGINALS / f"{line['id']}.png"))]),
     ]
+
+
+def roads(
+    selection: pd.DataFrame, methods: dict[str, tuple[Path, Path]], images: Path, masks: Path
+) -> list[list[Panel]]:
+    """The baselines' road: truth, then every method's CAM with the outline of its pseudo-label.
+
+    methods: label -> folders of CAMs and of pseudo-labels of one seed. Images at quantiles of the lesion's share.
+    """
+    share = pd.Series([read_original_mask(masks, image_id).mean() for image_id in selection["id"]])
+    rows = []
+    for position in quantile_picks(share, (0.9, 0.7, 0.5, 0.3, 0.1)):
+        image_id = selection["id"].iloc[position]
+        image = read_original(images / ORIGINALS, image_id)
+        panels = [Panel(image, str(image_id), outlines=[(TRUTH, read_original_mask(masks, image_id))])]
+        for label, (cams, labels) in methods.items():
+            cam = np.load(cams / "cams.npy", mmap_mode="r")[position].astype(np.float32)
+            mask = read_mask(labels / ORIGINALS / f"{image_id}.png")
+            panels.append(Panel(image, label, outlines=[(PREDICTED, mask)], cam=cv2.resize(cam, image.shape[1::-1])))
+        rows.append(panels)
+    return rows
 
 
 def predictions(

@@ -7,6 +7,7 @@ from pathlib import Path
 from bench.engine import run_items
 from bench.errors import UserError
 from bench.files import replacing_folder
+from bench.paths import NET
 from bench.schema import Engine
 from bench.store import Item
 
@@ -34,7 +35,7 @@ def run_and_lay_out(
     results = run_items([item for _, item in pairs], engine.kind)
     with replacing_folder(folder) as out:
         for (place, _), result in zip(pairs, results, strict=True):
-            shutil.copytree(result, out / place)
+            shutil.copytree(result, out / place, ignore=shutil.ignore_patterns(NET))
         for place, text in (notes or {}).items():
             (out / place).parent.mkdir(parents=True, exist_ok=True)
             (out / place).write_text(text + "\n", encoding="utf-8")

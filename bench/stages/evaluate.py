@@ -16,17 +16,23 @@ from bench.evaluation import (
 )
 from bench.files import replacing_folder, write_json
 from bench.metrics import mean_scores
+from bench.methods import gives
 from bench.paths import Paths, seed_name
 from bench.progress import track
-from bench.rows import FIXED_ELLIPSE, NOT_RUNNABLE, ROWS, predictions
+from bench.rows import FIXED_ELLIPSE, NOT_RUNNABLE, ROWS, method_rows, oracle_rows, predictions
 from bench.settings import Settings
 
 
 def run(paths: Paths, settings: Settings) -> None:
-    """Write per_image.csv (row, seed, id, category, counts), pseudo.csv, not_runnable.json and diagnostics.json."""
+    """Write per_image.csv (row, seed, id, category, counts), pseudo.csv, and what each step learnt.
+
+    diagnostics.json is about our method, methods.csv (one line a method and seed) about the baselines' road;
+    not_runnable.json lists the rows without results.
+    """
     index, truth = read_table(paths.images / INDEX), masks.folder(paths)
-    judged, pseudo, not_runnable, diagnostics = [], [], [], []
-    rows = [row for row in ROWS if row.id in settings.train.rows]
+    judged, pseudo, not_runnable, diagnostics, baselines = [], [], [], [], []
+    ablation = [row for row in ROWS if row.id in settings.train.rows]
+    rows = [*ablation, *method_rows(settings.cams), *oracle_rows(settings.oracle)]
     for seed in settings.seeds:
         for row in track(rows, f"evaluate {seed_name(seed)}"):
             folder = predictions(paths, row, seed)
@@ -41,9 +47,12 @@ def run(paths: Paths, settings: Settings) -> None:
         selection = read_table(paths.selection / f"{seed_name(seed)}.csv")
         pseudo.append(judge_pseudo_masks(paths.pseudo / seed_name(seed), selection, truth).assign(seed=seed))
         diagnostics.append({"seed": seed, **_diagnostics(paths, settings, seed, truth, pseudo[-1])})
+        for method in track(list(settings.cams), f"diagnose {seed_name(seed)}"):
+            baselines.append({"seed": seed, "method": method, **_road(paths, method, seed, truth, index)})
     with replacing_folder(paths.evaluation) as out:
         _write(pd.concat(judged), ["row", "seed"], out / "per_image.csv")
         _write(pd.concat(pseudo), ["seed"], out / "pseudo.csv")
+        pd.DataFrame(baselines).to_csv(out / "methods.csv", index=False)
         write_json(out / "not_runnable.json", not_runnable)
         write_json(out / "diagnostics.json", diagnostics)
 
@@ -63,4 +72,23 @@ def _diagnostics(paths: Paths, settings: Settings, seed: int, truth: Path, pseud
         "pseudo_mask_iou_V": mean_scores(pseudo).tumor_iou,
         "pseudo_mask_iou_L": mean_scores(in_l).tumor_iou if len(in_l) else None,
         "pseudo_mask_iou_U": mean_scores(in_u).tumor_iou if len(in_u) else None,
+    }
+
+
+def _road(paths: Paths, method: str, seed: int, truth: Path, index: pd.DataFrame) -> dict[str, Any]:
+    """What one method's road to pseudo-labels gave, in percent of pixels or images; shares before and after the CRF."""
+    cams = paths.cams / method / seed_name(seed)
+    found: dict[str, Any] = {"classifier_accuracy_K": classifier_accuracy(cams)}
+    if not gives(method, "cams"):
+        return found
+    labels = paths.crf / method / seed_name(seed)
+    log = read_table(labels / "log.csv")
+    scores = mean_scores(judge_pseudo_masks(labels, log.merge(index, on="id"), truth))
+    return found | {
+        "cam_peak_in_lesion_V": float(100 * peak_in_lesion(cams, truth).mean()),
+        "threshold": float(log["threshold"].mean()),
+        "share_before_crf": float(100 * log["share_before"].mean()),
+        "share_after_crf": float(100 * log["share"].mean()),
+        "empty_crf_images": int(log["empty_crf"].sum()),
+        "pseudo_label_iou_V": scores.tumor_iou,
     }

@@ -11,11 +11,12 @@ from bench.files import read_json, replacing_file, replacing_folder
 from bench.metrics import mean_scores
 from bench.paths import Paths, seed_name
 from bench.report.figures import save_curves, save_grid
-from bench.report.gallery import predictions, regions
+from bench.report.gallery import predictions, regions, roads
 from bench.report.provenance import provenance
-from bench.rows import FIXED_ELLIPSE, NOT_RUNNABLE, ROWS, Row
+from bench.rows import FIXED_ELLIPSE, NOT_RUNNABLE, ROWS, Row, method_rows, oracle_rows
 from bench.rows import predictions as predictions_folder
 from bench.settings import Settings
+from bench.tables import iou_frame, iou_table
 
 FIGURE_3_ROWS = ("pseudo_subset", "pseudo_whole", "pseudo_mean_teacher")
 
@@ -42,10 +43,13 @@ def _figures(paths: Paths, settings: Settings, seed: int, per_image: pd.DataFram
         labels = {row.label: folder for row, folder in folders.items()}
         reference = list(folders)[-1].id
         save_grid(predictions(per_image, labels, reference, paths.images, truth), out / "figure3.png")
-    histories = {settings.select.cams: read_table(cams / "history.csv")}
-    for row, folder in _folders(paths, settings, seed).items():
-        histories[row.id] = read_table(folder / "history.csv")
-    save_curves(histories, out / "training.png")
+    with_cams = [row for row in method_rows(settings.cams) if row.labels == "crf"]
+    places = {row.label: (paths.cams / row.id / seed_name(seed), paths.crf / row.id / seed_name(seed)) for row in with_cams}
+    save_grid(roads(selection, places, paths.images, truth), out / "baselines.png")
+    networks = {name: read_table(paths.cams / name / seed_name(seed) / "history.csv") for name in settings.cams}
+    trained = {**_folders(paths, settings, seed), **{row: predictions_folder(paths, row, seed) for row in with_cams}}
+    rows = {row.id: read_table(folder / "history.csv") for row, folder in trained.items()}
+    save_curves({"classifiers": networks, "segmentation": rows}, out / "training.png")
 
 
 def _folders(paths: Paths, settings: Settings, seed: int) -> dict[Row, Path]:
@@ -72,7 +76,12 @@ def _text(paths: Paths, settings: Settings, seed: int, per_image: pd.DataFrame) 
                 "Test images at the 90, 70, 50, 30 and 10 % quantiles of the last row's tumour IoU: "
                 "truth in green, predictions in yellow.",
             ),
-            ("training.png", "Mean training loss by epoch."),
+            (
+                "baselines.png",
+                "CAMs of the baselines and the outline of the pseudo-label that DenseCRF makes of them (yellow), beside "
+                "the truth (green), at the 90, 70, 50, 30 and 10 % quantiles of the lesion's share of the image.",
+            ),
+            ("training.png", "Mean training loss by epoch; each method has its own loss."),
         )
         if (paths.reports / "figures" / name).is_file()
     )
@@ -84,10 +93,14 @@ def _text(paths: Paths, settings: Settings, seed: int, per_image: pd.DataFrame) 
 
 {_checks(paths, seed, per_image)}
 
+{_roads(paths, seed)}
+
 ## Tables
 
 {_table(paths.reports / "table1.md")}
 {_table(paths.reports / "table2.md")}
+{_table(paths.reports / "table3.md")}
+{_oracle(settings, per_image)}
 ## Selection
 
 {selection["made_by"]}; {selection["above_threshold"]} of {selection["images"]} images exceed the
@@ -133,3 +146,34 @@ def _checks(paths: Paths, seed: int, per_image: pd.DataFrame) -> str:
         columns=["Diagnostic (uses masks, never trained on)", "Value"],
     )
     return table.to_markdown(index=False, disable_numparse=True)
+
+
+def _roads(paths: Paths, seed: int) -> str:
+    """The diagnostics of the baselines' road as a table; they use masks too."""
+    titles = {
+        "method": "Method",
+        "classifier_accuracy_K": "Accuracy on K (%)",
+        "cam_peak_in_lesion_V": "CAM peak in lesion, V (%)",
+        "threshold": "Threshold",
+        "share_before_crf": "Foreground before CRF (%)",
+        "share_after_crf": "after CRF (%)",
+        "empty_crf_images": "Empty CRF, CAM mask kept (images)",
+        "pseudo_label_iou_V": "Pseudo-label tumour IoU on V (%)",
+    }
+    found = read_table(paths.evaluation / "methods.csv").query("seed == @seed")[[*titles]].rename(columns=titles)
+    return found.to_markdown(index=False, floatfmt=".4g")
+
+
+def _oracle(settings: Settings, per_image: pd.DataFrame) -> str:
+    """The oracle rows, which use pixel labels and stand in no table of the paper."""
+    if not settings.oracle:
+        return ""
+    rows = oracle_rows(settings.oracle)
+    headline, pooled = iou_table(per_image, [row.id for row in rows])
+    table = iou_frame(rows, headline, pooled, with_paper=False).to_markdown(index=False, disable_numparse=True)
+    return f"""### Oracle rows: CAM thresholds chosen on the training masks
+
+{table}
+
+These rows use pixel labels, which a weakly supervised method does not have: ceilings, never results of a method.
+"""

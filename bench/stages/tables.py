@@ -1,49 +1,70 @@
-"""Tables I and II and metrics.json."""
+"""Tables I to III and metrics.json."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from bench.captions import ingredients
+from bench.captions import baseline_ingredients, ingredients
 from bench.data.images import read_table
 from bench.files import read_json, replacing_file, write_json
 from bench.paths import Paths, seed_name
 from bench.progress import say
+from bench.rows import OURS, ROWS, Row, method_rows
 from bench.schema import BusiData
 from bench.settings import Settings
-from bench.tables import table1, table1_frame, table2, table2_frame
+from bench.tables import iou_frame, iou_table, table1, table1_frame
 
 
 def run(paths: Paths, settings: Settings) -> None:
-    """Write table1 and table2 as .md and .csv, and metrics.json; Table I is of the first seed."""
+    """Write table1 to table3 as .md and .csv, and metrics.json; Table I is of the first seed."""
     with_paper = isinstance(settings.data, BusiData)
     first = seed_name(settings.seeds[0])
     counts = table1(read_table(paths.splits / f"{first}.csv"), read_table(paths.selection / f"{first}.csv"))
-    headline, pooled = table2(read_table(paths.evaluation / "per_image.csv"), list(settings.train.rows))
     segmenter = read_json(paths.pseudo / first / "segmenter.json")["name"]
-    made_from = ingredients(settings, segmenter)
     made_by = [read_json(paths.selection / f"{seed_name(seed)}.json")["made_by"] for seed in settings.seeds]
     rule = "; ".join(dict.fromkeys(made_by))
-    in_brackets = " In brackets: the paper." if with_paper else ""
-    gaps = "".join(
-        f" {gap['row']}, {seed_name(gap['seed'])}: not runnable: {gap['reason']}."
-        for gap in read_json(paths.evaluation / "not_runnable.json")
-    )
     paths.reports.mkdir(parents=True, exist_ok=True)
     _write(
         paths.reports / "table1",
         "Table I. Images by set and class",
         table1_frame(counts, with_paper),
-        f"{made_from} {rule}.{in_brackets}",
+        f"{ingredients(settings, segmenter)} {rule}.{' In brackets: the paper.' if with_paper else ''}",
     )
-    _write(
-        paths.reports / "table2",
-        "Table II. Ablation, IoU in percent on the test set X",
-        table2_frame(headline, pooled, with_paper),
-        f"{made_from} Means of per-image IoUs at the original image size; pooled: IoU of summed pixel counts. "
-        f"{rule}.{gaps}",
+    metrics: dict[str, Any] = {"table1": counts}
+    ablation = [row for row in ROWS if row.id in settings.train.rows]
+    ours = [replace(row, label=f"{row.label} (ours)") for row in ablation if row.id == OURS.id]
+    for name, title, rows, caption in (
+        ("table2", "Table II. Ablation", ablation, ingredients(settings, segmenter)),
+        (
+            "table3",
+            "Table III. Comparison with other methods",
+            [*method_rows(settings.cams), *ours],
+            f"{baseline_ingredients(settings)} Last row: as in Table II.",
+        ),
+    ):
+        headline, pooled = iou_table(read_table(paths.evaluation / "per_image.csv"), [row.id for row in rows])
+        _write(
+            paths.reports / name,
+            f"{title}, IoU in percent on the test set X",
+            iou_frame(rows, headline, pooled, with_paper),
+            f"{caption} Means of per-image IoUs at the original image size; pooled: IoU of summed pixel counts. "
+            f"{rule}.{_gaps(paths, rows)}",
+        )
+        metrics[name] = headline
+    write_json(paths.reports / "metrics.json", metrics)
+
+
+def _gaps(paths: Paths, rows: Sequence[Row]) -> str:
+    """Sentences on the rows without results."""
+    shown = {row.id for row in rows}
+    return "".join(
+        f" {gap['row']}, {seed_name(gap['seed'])}: not runnable: {gap['reason']}."
+        for gap in read_json(paths.evaluation / "not_runnable.json")
+        if gap["row"] in shown
     )
-    write_json(paths.reports / "metrics.json", {"table1": counts, "table2": headline})
 
 
 def _write(base: Path, title: str, table: pd.DataFrame, caption: str) -> None:

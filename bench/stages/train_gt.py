@@ -3,6 +3,7 @@
 from bench.data import masks
 from bench.data.images import STORE
 from bench.paths import Paths
+from bench.rows import ROWS
 from bench.settings import Settings
 from bench.stages.training import train_rows
 
@@ -10,4 +11,5 @@ from bench.stages.training import train_rows
 def run(paths: Paths, settings: Settings) -> None:
     """Write predictions/gt/<row>/seed-<s>/."""
     labels = masks.folder(paths) / STORE
-    train_rows(paths, settings, "gt", lambda seed: {"labels": labels}, paths.predictions_gt)
+    rows = [row for row in ROWS if row.labels == "gt" and row.id in settings.train.rows]
+    train_rows(paths, settings, rows, lambda row, seed: {"labels": labels}, paths.predictions_gt)

@@ -1,9 +1,10 @@
-"""Train the rows that learn from pseudo-labels; no mask is within reach."""
+"""Train the rows that learn from pseudo-labels, the baselines' among them; no mask is within reach."""
 
 from pathlib import Path
 
 from bench.data.images import STORE
 from bench.paths import Paths, seed_name
+from bench.rows import ROWS, Row, method_rows
 from bench.settings import Settings
 from bench.stages.training import train_rows
 
@@ -11,8 +12,10 @@ from bench.stages.training import train_rows
 def run(paths: Paths, settings: Settings) -> None:
     """Write predictions/weak/<row>/seed-<s>/."""
 
-    def inputs_of(seed: int) -> dict[str, Path]:
-        folder = paths.pseudo / seed_name(seed)
-        return {"labels": folder / STORE, "usable": folder / "log.csv"}
+    def inputs_of(row: Row, seed: int) -> dict[str, Path]:
+        base = paths.crf / row.id if row.labels == "crf" else paths.pseudo
+        return {"labels": base / seed_name(seed) / STORE, "usable": base / seed_name(seed) / "log.csv"}
 
-    train_rows(paths, settings, "pseudo", inputs_of, paths.predictions_weak)
+    ablation = [row for row in ROWS if row.labels == "pseudo" and row.id in settings.train.rows]
+    baselines = [row for row in method_rows(settings.cams) if row.labels == "crf"]
+    train_rows(paths, settings, [*ablation, *baselines], inputs_of, paths.predictions_weak)

@@ -1,49 +1,49 @@
-"""What train_gt and train_weak share: the items of their rows. Labels are a path given by the stage."""
+"""What the stages that train rows share: the items of rows. Labels are paths given by the stage."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.data.images import INDEX, STORE
 from bench.files import read_json
 from bench.paths import Paths, seed_name
-from bench.rows import NOT_RUNNABLE, ROWS, Row
+from bench.rows import NOT_RUNNABLE, Row
 from bench.settings import Settings
 from bench.stages.common import machine, run_and_lay_out
 from bench.store import Item
 
 
 def train_rows(
-    paths: Paths, settings: Settings, labels: str, inputs_of: Callable[[int], dict[str, Path]], folder: Path
+    paths: Paths, settings: Settings, rows: Sequence[Row], inputs_of: Callable[[Row, int], dict[str, Path]], folder: Path
 ) -> None:
-    """Train the profile's rows with `labels` ("gt" or "pseudo") for every seed and lay the results out in `folder`.
+    """Train `rows` for every seed and lay the results out in `folder`.
 
-    inputs_of(seed) names the label store ("labels") and, for pseudo-labels, their log ("usable").
+    inputs_of(row, seed) names the label store ("labels") and, for pseudo-labels, their log ("usable").
     A row that needs L where L is too small gets a file not_runnable.txt instead of a result.
     """
     items, notes = [], {}
-    for row in (row for row in ROWS if row.labels == labels and row.id in settings.train.rows):
+    for row in rows:
         for seed in settings.seeds:
             place = f"{row.id}/{seed_name(seed)}"
-            summary = read_json(paths.selection / f"{seed_name(seed)}.json")
-            reason = _why_not(row, summary)
+            reason = _why_not(row, read_json(paths.selection / f"{seed_name(seed)}.json")) if row.needs_selection else ""
             if reason:
                 notes[f"{place}/{NOT_RUNNABLE}"] = reason
             else:
-                items.append((place, _item(paths, settings, row, seed, inputs_of(seed))))
+                items.append((place, segmentation_item(paths, settings, row, seed, inputs_of(row, seed))))
     run_and_lay_out(items, settings.engine, folder, notes)
 
 
 def _why_not(row: Row, summary: dict[str, Any]) -> str:
     """Why a row cannot run on this selection; "" when it can."""
-    if row.needs_selection and summary["rule"] == "none":
+    if summary["rule"] == "none":
         return str(summary["made_by"])
     if row.images == "mean_teacher" and summary["selected"] == summary["images"]:
         return "U is empty: every image of V was selected"
     return ""
 
 
-def _item(paths: Paths, settings: Settings, row: Row, seed: int, inputs: dict[str, Path]) -> Item:
+def segmentation_item(paths: Paths, settings: Settings, row: Row, seed: int, inputs: dict[str, Path]) -> Item:
+    """The item that trains one row for one seed; an oracle row has its method's recipe."""
     shared = {
         "index": paths.images / INDEX,
         "store": paths.images / STORE,
@@ -57,7 +57,7 @@ def _item(paths: Paths, settings: Settings, row: Row, seed: int, inputs: dict[st
         settings={
             "row": row.id,
             "images": row.images,
-            "recipe": settings.row(row.id).model_dump(),
+            "recipe": settings.row(row.id.removeprefix("oracle_")).model_dump(),
             "seed": seed,
             **machine(settings.engine),
         },

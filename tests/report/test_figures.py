@@ -32,7 +32,7 @@ def test_a_grid_of_unequal_rows_is_drawn(tmp_path):
     assert (tmp_path / "grid.png").read_bytes() == (tmp_path / "again.png").read_bytes()
 
 
-def test_curves_of_classifier_and_rows_are_drawn(tmp_path):
-    classifier = pd.DataFrame({"epoch": [1, 2], "total": [1.0, 0.5]})
-    save_curves({"amr": classifier, "gt_whole": classifier.assign(supervised=0.5)}, tmp_path / "curves.png")
+def test_curves_of_classifiers_and_rows_are_drawn(tmp_path):
+    history = pd.DataFrame({"epoch": [1, 2], "total": [1.0, 0.5]})
+    save_curves({"classifiers": {"amr": history}, "segmentation": {"gt_whole": history}}, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 1000
