@@ -12,6 +12,7 @@ from bench.errors import UserError
 from bench.methods import methods
 from bench.schema import (
     BusiData,
+    Crf,
     Engine,
     PhantomData,
     Prepare,
@@ -39,6 +40,7 @@ class Settings(Strict):
     cams: dict[str, dict[str, Any]]
     select: Select
     pseudo: Pseudo
+    crf: Crf
     train: Train
     engine: Engine
 
