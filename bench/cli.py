@@ -16,6 +16,7 @@ STAGES = {
     "cams": "train the classifiers and extract CAMs",
     "select": "Algorithm 1: regions of interest, subsets L and U",
     "pseudo": "pseudo-masks from the regions of interest",
+    "crf": "pseudo-labels of the baselines: threshold and DenseCRF on their CAMs",
     "train_gt": "train the rows that learn from ground truth",
     "train_weak": "train the rows that learn from pseudo-masks, the baselines' among them",
     "oracle": "rows whose CAM threshold is chosen on training masks (diagnostic, off by default)",

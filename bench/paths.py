@@ -48,6 +48,11 @@ class Paths:
         return self.data / "pseudo"
 
     @property
+    def crf(self) -> Path:
+        """<method>/seed-<s>/: store.npy, log.csv, original/."""
+        return self.data / "crf"
+
+    @property
     def predictions_gt(self) -> Path:
         """<row>/seed-<s>/: probabilities.npy, ids.csv, history.csv."""
         return self.data / "predictions" / "gt"

@@ -134,6 +134,16 @@ class Pseudo(Strict):
     without_roi: Literal["background", "skip"]
 
 
+class Crf(Strict):
+    """CAM to pseudo-mask for the baselines: DenseCRF's parameter set, and where the CAM is cut (METHOD 5.3).
+
+    official: the threshold of the method's original evaluation. otsu: each image's own, label-free.
+    """
+
+    parameters: Literal["irn_label", "psa_soft", "deeplab"]
+    threshold: Literal["official", "otsu"]
+
+
 class MeanTeacher(Strict):
     """Mean Teacher (paper, section II-C; METHOD 6.3)."""
 

@@ -13,6 +13,7 @@ from bench.methods import gives, methods
 from bench.rows import ROWS
 from bench.schema import (
     BusiData,
+    Crf,
     Engine,
     PhantomData,
     Prepare,
@@ -39,6 +40,7 @@ class Settings(Strict):
     cams: dict[str, dict[str, Any]]
     select: Select
     pseudo: Pseudo
+    crf: Crf
     train: Train
     oracle: list[str]
     engine: Engine

@@ -22,6 +22,7 @@ PACKAGES = (
     "numpy",
     "opencv-python-headless",
     "pillow",
+    "pydensecrf2",
     "segment-anything",
     "segmentation-models-pytorch",
     "timm",

@@ -29,6 +29,7 @@ MASK_MODULES = {"bench.data.masks", "bench.data.raw", "bench.data.prepare", "ben
 RUN_BY_NAME = {
     "cams": ["bench.items.cams", *BASELINES],
     "pseudo": ["bench.items.pseudo", "bench.prompting"],
+    "crf": ["bench.items.crf"],
     "train_gt": ["bench.items.segmentation"],
     "train_weak": ["bench.items.segmentation"],
     "oracle": ["bench.items.crf", "bench.items.oracle", "bench.items.segmentation"],
@@ -108,7 +109,7 @@ def test_no_other_stage_depends_on_anything_made_from_masks():
         "reports/${item}/report.md",
     ],
 )
-@pytest.mark.parametrize("stage", ["cams", "select", "pseudo", "train_weak", "split", "tables"])
+@pytest.mark.parametrize("stage", ["cams", "select", "pseudo", "crf", "train_weak", "split", "tables"])
 def test_a_planted_dependency_is_found(stage, planted):
     stages = copy.deepcopy(PIPELINE)
     parts(stages[stage])["deps"].append(planted)
@@ -124,7 +125,7 @@ def test_a_stage_that_begins_to_read_masks_is_found():
     assert mask_readers(stages) == MASK_READERS | {"cams"}
 
 
-WEAK_STAGES = ["split", "cams", "select", "pseudo", "train_weak", "tables"]
+WEAK_STAGES = ["split", "cams", "select", "pseudo", "crf", "train_weak", "tables"]
 WEAK_CODE = {name: [f"bench.stages.{name}", *RUN_BY_NAME.get(name, [])] for name in WEAK_STAGES}
 WEAK_CODE |= {module: [module] for module in BASELINES}
 
@@ -174,7 +175,8 @@ def copied(tmp_path, monkeypatch):
         ("bench/stages/select.py", "from bench.data import masks", ["select"]),
         ("bench/items/cams.py", "def f():\n    from bench.data.masks import folder", ["cams"]),
         ("bench/items/segmentation.py", "import bench.data.raw", ["train_weak"]),
-        ("bench/stages/common.py", "import bench.evaluation as e", ["cams", "pseudo", "train_weak"]),
+        ("bench/stages/common.py", "import bench.evaluation as e", ["cams", "pseudo", "crf", "train_weak"]),
+        ("bench/crf_pool.py", "from bench.data.raw import folder", ["crf"]),
         ("baselines/amr.py", "def f():\n    from bench.data.masks import folder", ["cams", "baselines.amr"]),
         ("bench/prompting/grabcut.py", "from bench.report.gallery import regions", ["pseudo"]),
     ],
