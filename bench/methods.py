@@ -11,7 +11,7 @@ and at least one of:
 
     cams      (settings, net, images: ImageSet, context) -> float32 (n, S, S) in [0, 1], tumour class;
               they become pseudo-labels by threshold and DenseCRF, from which a U-Net learns: row <id>
-    masks     (settings, net, images, context) -> float32 (n, S, S) in [0, 1], tumour where above 0.5;
+    segment   (settings, net, images, context) -> float32 (n, S, S) in [0, 1], tumour where above 0.5;
               judged as they are: row <id>_direct
 
 settings is the method's own validated block of params.yaml (a MethodSettings), weights the folder of checkpoints,
@@ -74,8 +74,8 @@ def methods() -> dict[str, MethodSpec]:
         spec = getattr(method_module(name), "SPEC", None)
         if not isinstance(spec, MethodSpec) or spec.id != name:
             raise UserError(f"baselines/{name}.py needs a SPEC = MethodSpec(id={name!r}, ...)")
-        if not gives(name, "cams") and not gives(name, "masks"):
-            raise UserError(f"baselines/{name}.py needs a function cams or a function masks")
+        if not gives(name, "cams") and not gives(name, "segment"):
+            raise UserError(f"baselines/{name}.py needs a function cams or a function segment")
         found[name] = spec
     return found
 
@@ -85,6 +85,6 @@ def method_module(method: str) -> ModuleType:
     return importlib.import_module(f"baselines.{method}")
 
 
-def gives(method: str, what: Literal["cams", "masks"]) -> bool:
+def gives(method: str, what: Literal["cams", "segment"]) -> bool:
     """Whether a method has the function `what`."""
     return hasattr(method_module(method), what)

@@ -53,17 +53,19 @@ def method_rows(names: Iterable[str]) -> list[Row]:
     rows = []
     for name in names:
         spec = methods()[name]
-        paper = spec.paper and (spec.paper["tumor_iou"], spec.paper["background_iou"], spec.paper["miou"])
+        paper = (spec.paper["tumor_iou"], spec.paper["background_iou"], spec.paper["miou"]) if spec.paper else None
         if gives(name, "cams"):
             rows.append(Row(name, spec.label, "crf", "whole", paper))
-        if gives(name, "masks"):
+        if gives(name, "segment"):
             rows.append(Row(f"{name}_direct", f"{spec.label}, its own masks", "direct", "whole", paper))
     return rows
 
 
 def oracle_rows(names: Sequence[str]) -> list[Row]:
     """Rows of these methods with the threshold that fits the training masks best; in no table of the paper."""
-    return [Row(f"oracle_{name}", f"{methods()[name].label}, oracle threshold", "oracle", "whole", None) for name in names]
+    return [
+        Row(f"oracle_{name}", f"{methods()[name].label}, oracle threshold", "oracle", "whole", None) for name in names
+    ]
 
 
 def predictions(paths: Paths, row: Row, seed: int) -> Path:

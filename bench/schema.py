@@ -15,6 +15,8 @@ Seed = Annotated[int, Field(ge=0)]
 ImageSize = Annotated[int, Field(ge=32, multiple_of=32)]
 Precision = Literal["fp32", "bf16"]
 Initialisation = Literal["imagenet", "none"]
+# Table II; bench.rows says what each row is.
+ABLATION = ("gt_whole", "gt_subset", "gt_mean_teacher", "pseudo_whole", "pseudo_subset", "pseudo_mean_teacher")
 
 
 class Strict(BaseModel):

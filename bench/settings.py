@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from bench.errors import UserError
 from bench.methods import gives, methods
-from bench.rows import ROWS
 from bench.schema import (
+    ABLATION,
     BusiData,
     Crf,
     Engine,
@@ -86,7 +86,7 @@ def load(profile: str, params: Path = PARAMS) -> Settings:
     for where, method in [("select.cams", settings.select.cams), *(("oracle", name) for name in settings.oracle)]:
         if method not in with_cams:
             raise UserError(f"{profile}.{where}: {method!r} is none of {profile}.cams that gives CAMs")
-    known_rows = [*(row.id for row in ROWS), *settings.cams]
+    known_rows = [*ABLATION, *settings.cams]
     for row in settings.train.rows:
         if row not in known_rows:
             raise UserError(f"{profile}.train.rows.{row}: no such row; known: {', '.join(known_rows)}")

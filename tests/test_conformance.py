@@ -27,7 +27,7 @@ COUNT = 12
 
 
 def given(method: str) -> list[str]:
-    return [what for what in ("cams", "masks") if gives(method, what)]
+    return [what for what in ("cams", "segment") if gives(method, what)]
 
 
 every_method = pytest.mark.parametrize("method", methods())
@@ -71,7 +71,7 @@ def shared(method: str) -> tuple[ModuleType, Strict, Any, pd.DataFrame]:
 
 
 def maps_of(method: str, what: str, images: ImageSet = IMAGES, net: torch.nn.Module | None = None) -> np.ndarray:
-    """The CAMs or the masks of images, by the shared network or another one."""
+    """The CAMs or the segmentation of images, by the shared network or another one."""
     module, settings, trained, _ = shared(method)
     given = images if what == "cams" else images.images
     return getattr(module, what)(settings, net or trained, given, where())

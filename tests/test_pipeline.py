@@ -245,6 +245,14 @@ def test_every_command_is_a_stage_for_every_profile():
         assert source_file(f"bench.stages.{name}")
 
 
+# Modules through which a stage reads the settings too.
+SHARED_BETWEEN_STAGES = {
+    "train_gt": ["bench.stages.training"],
+    "train_weak": ["bench.stages.training"],
+    "oracle": ["bench.stages.training", "bench.stages.crf"],
+}
+
+
 def lookup(path: str) -> Any:
     value = PARAMS
     for key in path.split("."):
@@ -273,7 +281,7 @@ def settings_read(module: str) -> set[str]:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_lists_the_params_that_it_reads(stage):
-    modules = [f"bench.stages.{stage}", *(["bench.stages.training"] if stage.startswith("train_") else [])]
+    modules = [f"bench.stages.{stage}", *SHARED_BETWEEN_STAGES.get(stage, [])]
     read = set().union(*(settings_read(module) for module in modules))
     listed = parts(PIPELINE[stage])["params"]
     if listed == ["${item}"]:

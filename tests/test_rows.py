@@ -6,7 +6,7 @@ import bench.rows
 from bench.methods import MethodSpec, methods
 from bench.paths import Paths
 from bench.rows import OURS, ROWS, method_rows, oracle_rows, predictions
-from bench.schema import MethodSettings
+from bench.schema import ABLATION, MethodSettings
 
 PATHS = Paths("phantom")
 
@@ -14,9 +14,10 @@ PATHS = Paths("phantom")
 @pytest.fixture
 def invented(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three methods that give CAMs, masks, or both."""
-    functions = {"maps": {"cams"}, "shapes": {"masks"}, "both": {"cams", "masks"}}
+    functions = {"maps": {"cams"}, "shapes": {"segment"}, "both": {"cams", "segment"}}
     specs = {
-        name: MethodSpec(name, name.upper(), None, MethodSettings, 0.5, "image", "MIT", "invented") for name in functions
+        name: MethodSpec(name, name.upper(), None, MethodSettings, 0.5, "image", "MIT", "invented")
+        for name in functions
     }
     monkeypatch.setattr(bench.rows, "methods", lambda: specs)
     monkeypatch.setattr(bench.rows, "gives", lambda name, what: what in functions[name])
@@ -49,3 +50,7 @@ def test_every_kind_of_row_has_a_place_of_its_own(invented):
     assert places["both"] == "data/phantom/predictions/weak/both/seed-3"
     assert places["both_direct"] == "data/phantom/cams/both/seed-3/direct"
     assert places["oracle_both"] == "data/phantom/predictions/oracle/oracle_both/seed-3"
+
+
+def test_the_settings_know_the_rows_of_table_2():
+    assert tuple(row.id for row in ROWS) == ABLATION

@@ -1,4 +1,4 @@
-"""One weakly supervised method, one seed: train on N, classify N and K, give CAMs of V and masks of X."""
+"""One weakly supervised method, one seed: train on N, classify N and K, give CAMs of V and segment X."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from bench.weights import weights_folder
 def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
     """Fill `out`: net.safetensors, classification.csv, history.csv, and what the method gives.
 
-    Of `cams`: cams.npy float16 (|V|, S, S) and ids.csv (V's order). Of `masks`: direct/ with probabilities.npy
+    Of `cams`: cams.npy float16 (|V|, S, S) and ids.csv (V's order). Of `segment`: direct/ with probabilities.npy
     float16 (|X|, S, S) and ids.csv (X's order).
 
     settings: method, options (its block), seed, device, threads. inputs: index, store, split.
@@ -41,9 +41,9 @@ def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
         in_v = np.flatnonzero((table["set"] == "N") & tumour)
         cams = module.cams(options, net, _images(table, inputs["store"], in_v), where)
         _write(table, in_v, cams, out / "cams.npy")
-    if gives(settings["method"], "masks"):
+    if gives(settings["method"], "segment"):
         in_x = np.flatnonzero((table["set"] == "K") & tumour)
-        probabilities = module.masks(options, net, read_rows(inputs["store"], in_x), where)
+        probabilities = module.segment(options, net, read_rows(inputs["store"], in_x), where)
         (out / DIRECT).mkdir()
         _write(table, in_x, probabilities, out / DIRECT / "probabilities.npy")
 

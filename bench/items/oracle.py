@@ -23,9 +23,9 @@ def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
     ids = read_table(inputs["cams"] / "ids.csv")["id"]
     truth = read_rows(inputs["labels"], np.array([position[image_id] for image_id in ids])) > 0
     cams = np.load(inputs["cams"] / "cams.npy")
-    curve = pd.DataFrame({"threshold": STEPS, "tumor_iou": [100 * mean_iou(cams > step, truth) for step in STEPS]})
-    curve.to_csv(out / "curve.csv", index=False)
-    write_json(out / "threshold.json", {"threshold": float(curve["threshold"][curve["tumor_iou"].idxmax()])})
+    scores = [100 * mean_iou(cams > step, truth) for step in STEPS]
+    pd.DataFrame({"threshold": STEPS, "tumor_iou": scores}).to_csv(out / "curve.csv", index=False)
+    write_json(out / "threshold.json", {"threshold": float(STEPS[np.argmax(scores)])})
 
 
 def mean_iou(masks: np.ndarray, truth: np.ndarray) -> float:

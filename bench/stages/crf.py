@@ -11,23 +11,28 @@ from bench.store import Item
 def run(paths: Paths, settings: Settings) -> None:
     """Write <method>/seed-<s>/ for every method of the profile that gives CAMs, and every seed."""
     items = []
-    for method in settings.cams:
-        if not gives(method, "cams"):
-            continue
+    for method in (name for name in settings.cams if gives(name, "cams")):
         official = settings.crf.threshold == "official"
-        options = {
+        threshold = methods()[method].threshold if official else settings.crf.threshold
+        for seed in settings.seeds:
+            items.append((f"{method}/{seed_name(seed)}", crf_item(paths, settings, method, seed, threshold)))
+    run_and_lay_out(items, settings.engine, paths.crf)
+
+
+def crf_item(paths: Paths, settings: Settings, method: str, seed: int, threshold: float | str) -> Item:
+    """The item that makes pseudo-labels of one method's CAMs. threshold: 0 to 1, or "otsu"."""
+    return Item(
+        name=f"DenseCRF, {method}, {seed_name(seed)}",
+        function="bench.items.crf:run",
+        settings={
             "parameters": settings.crf.parameters,
-            "threshold": methods()[method].threshold if official else settings.crf.threshold,
+            "threshold": threshold,
             "image_size": settings.prepare.image_size,
             "threads": settings.engine.threads,
-        }
-        for seed in settings.seeds:
-            place = f"{method}/{seed_name(seed)}"
-            inputs = {
-                "index": paths.images / INDEX,
-                "originals": paths.images / ORIGINALS,
-                "cams": paths.cams / place,
-            }
-            item = Item(f"DenseCRF, {method}, {seed_name(seed)}", "bench.items.crf:run", options, inputs)
-            items.append((place, item))
-    run_and_lay_out(items, settings.engine, paths.crf)
+        },
+        inputs={
+            "index": paths.images / INDEX,
+            "originals": paths.images / ORIGINALS,
+            "cams": paths.cams / method / seed_name(seed),
+        },
+    )

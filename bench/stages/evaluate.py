@@ -15,8 +15,8 @@ from bench.evaluation import (
     peak_in_lesion,
 )
 from bench.files import replacing_folder, write_json
-from bench.metrics import mean_scores
 from bench.methods import gives
+from bench.metrics import mean_scores
 from bench.paths import Paths, seed_name
 from bench.progress import track
 from bench.rows import FIXED_ELLIPSE, NOT_RUNNABLE, ROWS, method_rows, oracle_rows, predictions

@@ -44,7 +44,9 @@ def _figures(paths: Paths, settings: Settings, seed: int, per_image: pd.DataFram
         reference = list(folders)[-1].id
         save_grid(predictions(per_image, labels, reference, paths.images, truth), out / "figure3.png")
     with_cams = [row for row in method_rows(settings.cams) if row.labels == "crf"]
-    places = {row.label: (paths.cams / row.id / seed_name(seed), paths.crf / row.id / seed_name(seed)) for row in with_cams}
+    places = {
+        row.label: (paths.cams / row.id / seed_name(seed), paths.crf / row.id / seed_name(seed)) for row in with_cams
+    }
     save_grid(roads(selection, places, paths.images, truth), out / "baselines.png")
     networks = {name: read_table(paths.cams / name / seed_name(seed) / "history.csv") for name in settings.cams}
     trained = {**_folders(paths, settings, seed), **{row: predictions_folder(paths, row, seed) for row in with_cams}}
@@ -78,8 +80,8 @@ def _text(paths: Paths, settings: Settings, seed: int, per_image: pd.DataFrame) 
             ),
             (
                 "baselines.png",
-                "CAMs of the baselines and the outline of the pseudo-label that DenseCRF makes of them (yellow), beside "
-                "the truth (green), at the 90, 70, 50, 30 and 10 % quantiles of the lesion's share of the image.",
+                "CAMs of the baselines and the outline of the pseudo-label that DenseCRF makes of each (yellow); the "
+                "truth (green); at the 90, 70, 50, 30 and 10 % quantiles of the lesion's share of the image.",
             ),
             ("training.png", "Mean training loss by epoch; each method has its own loss."),
         )

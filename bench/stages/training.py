@@ -14,7 +14,11 @@ from bench.store import Item
 
 
 def train_rows(
-    paths: Paths, settings: Settings, rows: Sequence[Row], inputs_of: Callable[[Row, int], dict[str, Path]], folder: Path
+    paths: Paths,
+    settings: Settings,
+    rows: Sequence[Row],
+    inputs_of: Callable[[Row, int], dict[str, Path]],
+    folder: Path,
 ) -> None:
     """Train `rows` for every seed and lay the results out in `folder`.
 
@@ -25,7 +29,9 @@ def train_rows(
     for row in rows:
         for seed in settings.seeds:
             place = f"{row.id}/{seed_name(seed)}"
-            reason = _why_not(row, read_json(paths.selection / f"{seed_name(seed)}.json")) if row.needs_selection else ""
+            reason = (
+                _why_not(row, read_json(paths.selection / f"{seed_name(seed)}.json")) if row.needs_selection else ""
+            )
             if reason:
                 notes[f"{place}/{NOT_RUNNABLE}"] = reason
             else:
