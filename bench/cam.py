@@ -25,9 +25,10 @@ def mirror_sum(maps: torch.Tensor) -> torch.Tensor:
     return maps[0::2] + maps[1::2].flip(-1)
 
 
-def _batches(images: np.ndarray, what: str, context: Context) -> Iterator[torch.Tensor]:
-    """Batches of uint8 grey images as float (b, 1, S, S) on the device."""
-    for start in track(range(0, len(images), BATCH), what):
+def _batches(images: np.ndarray, what: str | None, context: Context) -> Iterator[torch.Tensor]:
+    """Batches of uint8 grey images as float (b, 1, S, S) on the device; progress is shown as `what`, if at all."""
+    starts = range(0, len(images), BATCH)
+    for start in track(starts, what) if what else starts:
         yield to_float(torch.from_numpy(images[start : start + BATCH]).to(context.device))
 
 
@@ -67,6 +68,22 @@ def plain_cams(net: torch.nn.Module, images: np.ndarray, scales: Sequence[float]
         return maps[:, TUMOUR : TUMOUR + 1].relu()
 
     return multi_scale_cams(maps_of, images, scales, context)[:, 0]
+
+
+@torch.no_grad()
+def feature_maps(net: torch.nn.Module, images: np.ndarray, context: Context) -> tuple[torch.Tensor, torch.Tensor]:
+    """Maps and logits of uint8 grey images (n, S, S) at one scale, each the sum over image and mirror image.
+
+    net: its forward gives (logits, class maps). The maps, float32 (n, h, w), are the tumour class's after ReLU at the
+    network's resolution, not normalised; logits float32 (n, 2). Both stay on the device.
+    """
+    maps, logits = [], []
+    for batch in _batches(images, None, context):
+        with context.autocast():
+            batch_logits, batch_maps = net(with_mirror(normalise(batch)))
+        maps.append(mirror_sum(batch_maps.float()[:, TUMOUR : TUMOUR + 1].relu())[:, 0])
+        logits.append(batch_logits[0::2].float() + batch_logits[1::2].float())
+    return torch.cat(maps), torch.cat(logits)
 
 
 @torch.no_grad()

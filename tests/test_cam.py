@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 import bench.cam
-from bench.cam import mirror_sum, mirrored_logits, multi_scale_cams, with_mirror
+from bench.cam import feature_maps, mirror_sum, mirrored_logits, multi_scale_cams, with_mirror
 from bench.runtime import Context
 
 SIZE = 32
@@ -113,3 +113,24 @@ def test_logits_are_the_mean_over_image_and_mirror_image(images):
     logits = mirrored_logits(logits_of, images, FP32)
     assert logits.dtype == np.float32
     assert np.allclose(logits, np.stack(expected), atol=1e-5)
+
+
+class CamNet(torch.nn.Module):
+    """Logits and class maps of two classes, stride 8."""
+
+    def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        maps = functional.conv2d(batch, KERNEL, stride=8, padding=2)
+        return maps.mean((2, 3)), maps
+
+
+@pytest.mark.parametrize("size", [2, 32])
+def test_feature_maps_are_the_tumour_class_of_image_and_mirror_image(size, images, monkeypatch):
+    monkeypatch.setattr(bench.cam, "BATCH", size)
+    maps, logits = feature_maps(CamNet(), images, FP32)
+    assert maps.shape == (5, 4, 4)
+    assert logits.shape == (5, 2)
+    for row, image in enumerate(images):
+        shown = network_input(image, 1.0)
+        (plain, there), (mirrored, back) = CamNet()(shown), CamNet()(shown.flip(-1))
+        assert torch.allclose(maps[row], there[0, 1].relu() + back[0, 1].relu().flip(-1), atol=1e-4)
+        assert torch.allclose(logits[row], (plain + mirrored)[0], atol=1e-4)

@@ -67,3 +67,12 @@ def optimise(
             raise FloatingPointError(f"{what}: the loss is not finite in epoch {epoch + 1}: {means}")
         history.append({"epoch": epoch + 1, **means})
     return pd.DataFrame(history)
+
+
+def joined(*histories: pd.DataFrame) -> pd.DataFrame:
+    """Histories of trainings that follow each other as one, epochs numbered on; a loss that one lacks is NaN there."""
+    parts, done = [], 0
+    for history in histories:
+        parts.append(history.assign(epoch=history["epoch"] + done))
+        done += len(history)
+    return pd.concat(parts, ignore_index=True)

@@ -2,11 +2,12 @@
 
 from itertools import islice, pairwise
 
+import pandas as pd
 import pytest
 import torch
 
 from bench.schema import Optimisation
-from bench.training.loop import endless_batches, optimise
+from bench.training.loop import endless_batches, joined, optimise
 
 
 def draw(seed: int = 0) -> torch.Generator:
@@ -95,3 +96,13 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_epoch(broken
 
     with pytest.raises(FloatingPointError, match=r"the row: .*not finite in epoch 2"):
         optimise("the row", [point], losses, settings(4), 2)
+
+
+def test_joined_histories_number_their_epochs_on():
+    first = pd.DataFrame({"epoch": [1, 2], "total": [3.0, 2.0]})
+    second = pd.DataFrame({"epoch": [1], "total": [1.0], "other": [5.0]})
+    history = joined(first, second)
+    assert history["epoch"].tolist() == [1, 2, 3]
+    assert history["total"].tolist() == [3.0, 2.0, 1.0]
+    assert history["other"].isna().tolist() == [True, True, False]
+    assert second["epoch"].tolist() == [1]
