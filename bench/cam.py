@@ -97,3 +97,17 @@ def mirrored_logits(
             logits = logits_of(with_mirror(normalise(batch)))
         parts.append(((logits[0::2] + logits[1::2]).float() / 2).cpu().numpy())
     return np.concatenate(parts)
+
+
+@torch.no_grad()
+def probabilities(maps_of: Callable[[torch.Tensor], torch.Tensor], images: np.ndarray, context: Context) -> np.ndarray:
+    """Maps in [0, 1] of uint8 grey images (n, S, S) at their own size: float32 (n, S, S).
+
+    maps_of: normalised RGB (b, 3, S, S) -> maps (b, S, S).
+    """
+    parts = []
+    for batch in _batches(images, "maps", context):
+        with context.autocast():
+            maps = maps_of(normalise(batch))
+        parts.append(maps.float().cpu().numpy())
+    return np.concatenate(parts)

@@ -53,3 +53,11 @@ def seeded_initialisation(*parts: str | int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed_for(*parts))
         yield
+
+
+@contextmanager
+def seeded_draws(device: torch.device, *parts: str | int) -> Iterator[None]:
+    """Let layers that draw from the device's global generator do so from a seed of their own; then it is as before."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed_for(*parts))
+        yield

@@ -101,6 +101,49 @@ class CamNetwork(Strict):
         return self
 
 
+class VggNetwork(Strict):
+    """A classification VGG16 that gives class activation maps (METHOD 3, 5.2).
+
+    layout: `stride8` is OAA's network, `plain` Zhou's of stride 32. width: factor of all channel numbers.
+    """
+
+    layout: Literal["stride8", "plain"]
+    width: Annotated[float, Field(gt=0.0, le=1.0)]
+    batch_norm: bool
+    initialisation: Initialisation
+
+    @model_validator(mode="after")
+    def _pretrained(self) -> "VggNetwork":
+        if self.initialisation == "imagenet" and (self.width != 1 or self.batch_norm):
+            raise ValueError("ImageNet weights need width: 1.0 and batch_norm: false")
+        return self
+
+
+class SwinNetwork(Strict):
+    """The first three stages of a Swin transformer with side outputs (METHOD 4).
+
+    embed_dim: channels of stage 1, doubled at each further one. stochastic_depth: rate at the last block, rising
+    linearly from 0 at the first.
+    """
+
+    embed_dim: Count
+    depths: Annotated[list[Count], Field(min_length=3, max_length=3)]
+    heads: Annotated[list[Count], Field(min_length=3, max_length=3)]
+    window: Annotated[int, Field(ge=2)]
+    stochastic_depth: Annotated[float, Field(ge=0.0, lt=1.0)]
+    initialisation: Initialisation
+
+    @model_validator(mode="after")
+    def _sizes(self) -> "SwinNetwork":
+        for stage, heads in enumerate(self.heads):
+            if self.embed_dim * 2**stage % heads:
+                raise ValueError(f"{self.embed_dim * 2**stage} channels cannot be divided among {heads} heads")
+        sizes = (self.embed_dim, self.depths, self.heads, self.window)
+        if self.initialisation == "imagenet" and sizes != (96, [2, 2, 6], [3, 6, 12], 7):
+            raise ValueError("ImageNet weights need Swin-T's sizes: 96, [2, 2, 6], [3, 6, 12] and window 7")
+        return self
+
+
 class Select(Strict):
     """Algorithm 1 and the rule that makes the subset L (METHOD 10a)."""
 
