@@ -111,7 +111,7 @@ def logits(net: SwinMil, images: np.ndarray, context: Context) -> np.ndarray:
     return mirrored_logits(logits_of, images, context)
 
 
-def masks(settings: SwinMilSettings, net: SwinMil, images: np.ndarray, context: Context) -> np.ndarray:
+def segment(settings: SwinMilSettings, net: SwinMil, images: np.ndarray, context: Context) -> np.ndarray:
     """The fusion map of each image as it is, float32 (n, S, S): the official output, cut at 0.5."""
     from bench.cam import probabilities
 

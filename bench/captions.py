@@ -44,7 +44,8 @@ def _network(settings: Settings, method: str) -> str:
     network = options.get("network", {})
     encoder = f"{network['encoder']}, " if "encoder" in network else ""
     weights = _weights(network.get("initialisation", "none"))
-    return f"{method} ({encoder}{weights}, {options['optimisation']['epochs']} epochs)"
+    steps = [options[step]["epochs"] for step in ("optimisation", "second_step") if step in options]
+    return f"{method} ({encoder}{weights}, {' + '.join(map(str, steps))} epochs)"
 
 
 def _unet(settings: Settings, changed: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import bench.training.classification
-from baselines.swin_mil import SwinMilSettings, bag_losses, cams, fit, logits, make_net, masks
+from baselines.swin_mil import SwinMilSettings, bag_losses, cams, fit, logits, make_net, segment
 from bench.methods import ImageSet
 from bench.runtime import context, seeded_draws
 from bench.settings import load
@@ -105,7 +105,7 @@ def test_seeded_draws_differ_by_seed():
 
 def test_masks_are_the_fusion_maps_as_they_are():
     given = images()
-    assert np.allclose(masks(settings(), net(), given.images, WHERE), maps_of(given.images)[:, 3], atol=1e-5)
+    assert np.allclose(segment(settings(), net(), given.images, WHERE), maps_of(given.images)[:, 3], atol=1e-5)
 
 
 @pytest.mark.parametrize("cam", ["probability", "relative"])
