@@ -18,7 +18,10 @@ DATA, REPORTS = Path("data") / PROFILE, Path("reports") / PROFILE
 GT_ROWS = ("gt_whole", "gt_subset", "gt_mean_teacher")
 WEAK_ROWS = ("pseudo_whole", "pseudo_subset", "pseudo_mean_teacher")
 NEEDS_L = {"gt_subset", "gt_mean_teacher", "pseudo_subset", "pseudo_mean_teacher"}
-WITHOUT_MASKS = ("cams", "select", "pseudo", "train_weak")
+# Of the six baselines: one that gives segmentations too, one that remembers its training images, and ours.
+METHODS = ("oaa_cam", "swin_mil", "amr")
+TABLE3 = (*METHODS, "swin_mil_direct", "pseudo_mean_teacher")
+WITHOUT_MASKS = ("cams", "select", "pseudo", "crf", "train_weak")
 
 
 def params() -> dict[str, Any]:
@@ -28,8 +31,11 @@ def params() -> dict[str, Any]:
     profile["data"].update(benign=20, malignant=10, normal=14)
     profile["prepare"]["image_size"] = 32
     shorter = {"epochs": 2, "batch_size": 8, "precision": "fp32"}
-    # The demo's classifier computes in bfloat16, and must repeat itself there too.
-    profile["cams"]["amr"]["optimisation"].update(shorter, precision="bf16")
+    # The demo's classifiers compute in bfloat16, and must repeat themselves there too.
+    profile["cams"] = {method: profile["cams"][method] for method in METHODS}
+    for method in METHODS:
+        profile["cams"][method]["optimisation"].update(shorter, precision="bf16")
+    profile["oracle"] = ["oaa_cam"]
     profile["select"]["rule"] = "top_fraction"
     profile["pseudo"]["segmenter"] = "ellipse"
     common = profile["train"]["common"]
@@ -86,7 +92,7 @@ def repeated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(folder, "download", "prepare", "split")
     with masks_removed(folder, aside):
         run(folder, *WITHOUT_MASKS)
-    run(folder, "train_gt", "evaluate", "tables")
+    run(folder, "train_gt", "oracle", "evaluate", "tables")
     return folder
 
 
@@ -97,19 +103,29 @@ def test_every_stage_leaves_its_outputs(finished):
         "images/store.npy",
         "masks/store.npy",
         f"splits/{seed}.csv",
-        *(f"cams/amr/{seed}/{name}" for name in ("cams.npy", "ids.csv", "classification.csv", "history.csv")),
+        *(
+            f"cams/{method}/{seed}/{name}"
+            for method in METHODS
+            for name in ("cams.npy", "ids.csv", "classification.csv", "history.csv")
+        ),
+        *(f"cams/swin_mil/{seed}/direct/{name}" for name in ("probabilities.npy", "ids.csv")),
+        *(f"crf/{method}/{seed}/{name}" for method in METHODS for name in ("store.npy", "log.csv")),
         f"selection/{seed}.csv",
         f"selection/{seed}.json",
         *(f"pseudo/{seed}/{name}" for name in ("store.npy", "log.csv", "segmenter.json")),
         *(
             f"predictions/{kind}/{row}/{seed}/{name}"
-            for kind, rows in (("gt", GT_ROWS), ("weak", WEAK_ROWS))
+            for kind, rows in (("gt", GT_ROWS), ("weak", (*WEAK_ROWS, *METHODS)), ("oracle", ["oracle_oaa_cam"]))
             for row in rows
             for name in ("probabilities.npy", "ids.csv", "history.csv")
         ),
-        *(f"evaluation/{name}" for name in ("per_image.csv", "pseudo.csv", "not_runnable.json", "diagnostics.json")),
+        *(
+            f"evaluation/{name}"
+            for name in ("per_image.csv", "pseudo.csv", "methods.csv", "not_runnable.json", "diagnostics.json")
+        ),
     ]
-    reports = ["table1.md", "table1.csv", "table2.md", "table2.csv", "metrics.json", "report.md"]
+    reports = [f"table{number}.{kind}" for number in (1, 2, 3) for kind in ("md", "csv")]
+    reports += ["metrics.json", "report.md", "figures/baselines.png"]
     missing = [name for name in expected if not (finished / DATA / name).is_file()]
     missing += [name for name in reports if not (finished / REPORTS / name).is_file()]
     assert not missing
@@ -118,14 +134,16 @@ def test_every_stage_leaves_its_outputs(finished):
 
 def test_metrics_hold_exactly_the_agreed_keys_and_finite_numbers(finished):
     metrics = read_metrics(finished)
-    assert set(metrics) == {"table1", "table2"}
+    assert set(metrics) == {"table1", "table2", "table3"}
     assert set(metrics["table1"]) == {"entire", "N", "K", "V", "X", "L", "U"}
     for counts in metrics["table1"].values():
         assert set(counts) == {"benign", "malignant", "normal", "total"}
         assert all(isinstance(count, int) for count in counts.values())
         assert counts["benign"] + counts["malignant"] + counts["normal"] == counts["total"]
     assert set(metrics["table2"]) == {*GT_ROWS, *WEAK_ROWS}
-    for scores in metrics["table2"].values():
+    assert set(metrics["table3"]) == set(TABLE3)
+    assert metrics["table3"]["pseudo_mean_teacher"] == metrics["table2"]["pseudo_mean_teacher"]
+    for scores in (*metrics["table2"].values(), *metrics["table3"].values()):
         assert set(scores) == {"tumor_iou", "background_iou", "miou"}
         assert all(math.isfinite(score) and 0 <= score <= 100 for score in scores.values())
 
@@ -147,48 +165,54 @@ def test_the_sets_of_table_1_fit_together(finished):
 def test_two_runs_from_scratch_give_the_same_bytes(finished, repeated):
     for name in (
         REPORTS / "metrics.json",
-        DATA / "cams/amr/seed-0/cams.npy",
+        *(DATA / f"cams/{method}/seed-0/cams.npy" for method in METHODS),
         DATA / "predictions/weak/pseudo_mean_teacher/seed-0/probabilities.npy",
     ):
         assert (finished / name).read_bytes() == (repeated / name).read_bytes(), name
 
 
-@pytest.mark.parametrize("stage", ["cams", "pseudo", "train_gt", "train_weak"])
-def test_a_stage_that_is_run_again_computes_nothing(stage, copied, capsys):
-    items = 1 if stage in ("cams", "pseudo") else 3
+@pytest.mark.parametrize(("stage", "items"), [("cams", 3), ("pseudo", 1), ("crf", 3), ("train_gt", 3), ("train_weak", 6)])
+def test_a_stage_that_is_run_again_computes_nothing(stage, items, copied, capsys):
     capsys.readouterr()
     run(copied, stage)
     assert capsys.readouterr().out == f"{items} items, {items} of them already in the store\n"
 
 
 def test_a_change_of_one_row_trains_that_row_alone(copied, capsys):
-    content = params()
-    content[PROFILE]["train"]["rows"]["pseudo_whole"] = {"optimisation": {"learning_rate": 0.002}}
+    content, rows = params(), (*WEAK_ROWS, *METHODS)
+    content[PROFILE]["train"]["rows"]["pseudo_subset"] = {"optimisation": {"learning_rate": 0.002}}
     write_params(copied, content)
-    before = {
-        row: (copied / DATA / "predictions/weak" / row / "seed-0/probabilities.npy").read_bytes() for row in WEAK_ROWS
-    }
+    before = {row: (copied / DATA / "predictions/weak" / row / "seed-0/probabilities.npy").read_bytes() for row in rows}
     capsys.readouterr()
     run(copied, "train_weak")
     output = capsys.readouterr().out
-    assert "3 items, 2 of them already in the store" in output
-    assert "[1/1] pseudo_whole, seed-0" in output
-    for row in WEAK_ROWS:
+    assert "6 items, 5 of them already in the store" in output
+    assert "[1/1] pseudo_subset, seed-0" in output
+    for row in rows:
         after = (copied / DATA / "predictions/weak" / row / "seed-0/probabilities.npy").read_bytes()
-        assert (after == before[row]) == (row != "pseudo_whole"), row
+        assert (after == before[row]) == (row != "pseudo_subset"), row
+
+
+def test_oracle_rows_stand_in_the_report_and_in_no_table(finished):
+    reports = {file.name: file.read_text(encoding="utf-8") for file in (finished / REPORTS).glob("*.md")}
+    assert [name for name, text in sorted(reports.items()) if "oracle_oaa_cam" in text] == ["report.md"]
+    assert "use pixel labels" in reports["report.md"]
+    judged = (finished / DATA / "evaluation/per_image.csv").read_text(encoding="utf-8")
+    assert "oracle_oaa_cam" in judged
 
 
 def test_nothing_weak_needs_a_mask(copied, tmp_path, capsys):
     """Even the pseudo-masks come from images alone; what needs masks says so."""
     with masks_removed(copied, tmp_path):
         shutil.rmtree(copied / ".bench")
-        for name in ("cams", "selection", "pseudo", "predictions"):
+        for name in ("cams", "selection", "pseudo", "crf", "predictions"):
             shutil.rmtree(copied / DATA / name)
-        run(copied, "cams", "select", "pseudo", "train_weak")
+        run(copied, *WITHOUT_MASKS)
         capsys.readouterr()
-        with contextlib.chdir(copied):
-            assert main(["train_gt", "--profile", PROFILE]) == 2
-        assert "masks" in capsys.readouterr().err
+        for stage in ("train_gt", "oracle"):
+            with contextlib.chdir(copied):
+                assert main([stage, "--profile", PROFILE]) == 2
+            assert "masks" in capsys.readouterr().err
 
 
 def test_mean_teacher_rows_are_not_runnable_when_u_is_empty(copied, capsys):

@@ -1,11 +1,19 @@
-"""README shows the tables as they were generated."""
+"""README shows the tables as they were generated, and a method that runs."""
 
+import json
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bench.errors import UserError
+from bench.cli import STAGES
 from bench.readme import BLOCK, refreshed
+from tests.test_end_to_end import PROFILE, params, write_params
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -26,3 +34,30 @@ def test_a_block_is_replaced_by_the_report_it_names(tmp_path):
 def test_a_report_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(UserError, match=r"reports/gone\.md"):
         refreshed("<!-- reports/gone.md -->\n<!-- end -->", tmp_path)
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"```{kind}\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.slow
+def test_the_method_that_the_readme_adds_gets_its_row_in_table_3(tmp_path):
+    (code,) = blocks("python")
+    (block,) = (yaml.safe_load(text)["cams"] for text in blocks("yaml") if text.startswith("cams:"))
+    (method,) = block
+    assert len(code.splitlines()) <= 40
+    for package in ("bench", "baselines"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "baselines" / f"{method}.py").write_text(code, encoding="utf-8")
+    content = params()
+    options = block[method]
+    options["optimisation"].update(epochs=2, batch_size=8)
+    content[PROFILE].update(oracle=[], cams={**block, "amr": content[PROFILE]["cams"]["amr"]})
+    write_params(tmp_path, content)
+    stages = [stage for stage in STAGES if stage != "report"]
+    command = f"from bench.cli import main\nfor stage in {stages}: assert main([stage, '--profile', '{PROFILE}']) == 0"
+    done = subprocess.run([sys.executable, "-c", command], cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "reports" / PROFILE / "metrics.json").read_text(encoding="utf-8"))
+    assert list(metrics["table3"]) == [method, "amr", "pseudo_mean_teacher"]
+    assert metrics["table3"][method]["miou"] > 0
