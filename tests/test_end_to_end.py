@@ -18,7 +18,7 @@ DATA, REPORTS = Path("data") / PROFILE, Path("reports") / PROFILE
 GT_ROWS = ("gt_whole", "gt_subset", "gt_mean_teacher")
 WEAK_ROWS = ("pseudo_whole", "pseudo_subset", "pseudo_mean_teacher")
 NEEDS_L = {"gt_subset", "gt_mean_teacher", "pseudo_subset", "pseudo_mean_teacher"}
-WITHOUT_MASKS = ("cams", "select", "pseudo", "train_weak")
+WITHOUT_MASKS = ("cams", "select", "pseudo", "crf", "train_weak")
 
 
 def params() -> dict[str, Any]:
@@ -101,6 +101,7 @@ def test_every_stage_leaves_its_outputs(finished):
         f"selection/{seed}.csv",
         f"selection/{seed}.json",
         *(f"pseudo/{seed}/{name}" for name in ("store.npy", "log.csv", "segmenter.json")),
+        *(f"crf/amr/{seed}/{name}" for name in ("store.npy", "log.csv")),
         *(
             f"predictions/{kind}/{row}/{seed}/{name}"
             for kind, rows in (("gt", GT_ROWS), ("weak", WEAK_ROWS))
@@ -153,9 +154,9 @@ def test_two_runs_from_scratch_give_the_same_bytes(finished, repeated):
         assert (finished / name).read_bytes() == (repeated / name).read_bytes(), name
 
 
-@pytest.mark.parametrize("stage", ["cams", "pseudo", "train_gt", "train_weak"])
+@pytest.mark.parametrize("stage", ["cams", "pseudo", "crf", "train_gt", "train_weak"])
 def test_a_stage_that_is_run_again_computes_nothing(stage, copied, capsys):
-    items = 1 if stage in ("cams", "pseudo") else 3
+    items = 1 if stage in ("cams", "pseudo", "crf") else 3
     capsys.readouterr()
     run(copied, stage)
     assert capsys.readouterr().out == f"{items} items, {items} of them already in the store\n"
@@ -182,9 +183,9 @@ def test_nothing_weak_needs_a_mask(copied, tmp_path, capsys):
     """Even the pseudo-masks come from images alone; what needs masks says so."""
     with masks_removed(copied, tmp_path):
         shutil.rmtree(copied / ".bench")
-        for name in ("cams", "selection", "pseudo", "predictions"):
+        for name in ("cams", "selection", "pseudo", "crf", "predictions"):
             shutil.rmtree(copied / DATA / name)
-        run(copied, "cams", "select", "pseudo", "train_weak")
+        run(copied, *WITHOUT_MASKS)
         capsys.readouterr()
         with contextlib.chdir(copied):
             assert main(["train_gt", "--profile", PROFILE]) == 2
