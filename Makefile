@@ -1,5 +1,6 @@
 # make demo        phantoms, from nothing to Tables I and II, on two processor cores
 # make reproduce   the paper on BUSI (PROFILE=busi-scratch|busi-small|phantom selects another profile)
+# make bench       what the fast parts gain, as ratios on this machine
 # make test        all tests;  make lint  style and types;  make lock  new requirements files
 PROFILE ?= busi
 PYTHON ?= python3
@@ -8,7 +9,8 @@ export DVC_NO_ANALYTICS := 1
 export DVC_SITE_CACHE_DIR := $(CURDIR)/.bench/dvc-site-cache
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo reproduce test lint lock setup
+# `bench` is a folder too.
+.PHONY: demo reproduce bench test lint lock setup
 
 demo: PROFILE := phantom
 demo: reproduce
@@ -17,6 +19,9 @@ reproduce: $(BIN)/.run
 	dvc repro report@$(PROFILE)
 	@cat reports/$(PROFILE)/table1.md reports/$(PROFILE)/table2.md
 	@echo "More in reports/$(PROFILE)/report.md"
+
+bench: $(BIN)/.run
+	python -m bench.benchmarks
 
 test: $(BIN)/.dev
 	python -m pytest

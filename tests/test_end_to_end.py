@@ -171,7 +171,9 @@ def test_two_runs_from_scratch_give_the_same_bytes(finished, repeated):
         assert (finished / name).read_bytes() == (repeated / name).read_bytes(), name
 
 
-@pytest.mark.parametrize(("stage", "items"), [("cams", 3), ("pseudo", 1), ("crf", 3), ("train_gt", 3), ("train_weak", 6)])
+@pytest.mark.parametrize(
+    ("stage", "items"), [("cams", 3), ("pseudo", 1), ("crf", 3), ("train_gt", 3), ("train_weak", 6)]
+)
 def test_a_stage_that_is_run_again_computes_nothing(stage, items, copied, capsys):
     capsys.readouterr()
     run(copied, stage)

@@ -1,0 +1,1 @@
+"""How much faster the parts are that were made fast, measured on the machine at hand."""

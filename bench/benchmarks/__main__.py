@@ -1,0 +1,63 @@
+"""Ratios of two ways to the same result: `python -m bench.benchmarks [crf|cams]`.
+
+Seconds tell about this machine and what else runs on it; the ratio is what counts.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import pandas as pd
+
+from bench.benchmarks import cams, crf
+from bench.benchmarks.timing import Comparison
+from bench.errors import UserError
+from bench.progress import say
+
+BENCHMARKS = {"crf": crf.measure, "cams": cams.measure}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one benchmark or all, print the table; 0 when done, 2 after a mistake that the user can mend."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", nargs="?", choices=list(BENCHMARKS), help="one benchmark; all when left out")
+    parser.add_argument("--images", type=_count, help="how many images instead of each benchmark's own number")
+    options = parser.parse_args(arguments)
+    try:
+        names = [options.name] if options.name else list(BENCHMARKS)
+        say(table([BENCHMARKS[name](options.images) for name in names]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def table(comparisons: Sequence[Comparison]) -> str:
+    """Markdown, one comparison a line."""
+    rows = [
+        {
+            "work": one.work,
+            "plain": one.plain,
+            "s": f"{one.plain_seconds:.2f}",
+            "ours": one.ours,
+            "s ": f"{one.our_seconds:.2f}",
+            "ratio": f"{one.plain_seconds / one.our_seconds:.2f}",
+        }
+        for one in comparisons
+    ]
+    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""The benchmarks run and print ratios; how large they are is not a test's matter."""
+
+import re
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.benchmarks import cams, crf
+from bench.benchmarks.__main__ import main, table
+from bench.benchmarks.timing import Comparison
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BUSI_ZIP", raising=False)
+
+
+def test_the_ratio_is_plain_over_ours():
+    line = table([Comparison("work", "slow", 3.0, "fast", 1.5)]).splitlines()[-1]
+    assert [cell.strip() for cell in line.strip("|").split("|")] == ["work", "slow", "3.00", "fast", "1.50", "2.00"]
+
+
+def test_both_benchmarks_print_a_ratio(monkeypatch, capsys):
+    monkeypatch.setattr(crf, "TYPICAL_SIZE", (48, 40))
+    monkeypatch.setattr(cams, "SIZE", 32)
+    monkeypatch.setattr(cams, "ROUNDS", 1)
+    assert main(["--images", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()[-2:]
+    assert lines[0].startswith("| DenseCRF, 2 phantoms ")
+    assert lines[1].startswith("| CAMs, 2 images, ResNet18, 32 px ")
+    assert all(re.search(r"\| \d+\.\d\d +\|$", line) for line in lines)
+
+
+def test_the_archive_of_busi_is_used_without_its_masks(tmp_path, monkeypatch):
+    file = tmp_path / "image.png"
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(file)
+    with zipfile.ZipFile(tmp_path / "busi.zip", "w") as archive:
+        for name in ("benign/benign (1)", "benign/benign (1)_mask", "malignant/malignant (1)", "normal/normal (1)"):
+            archive.write(file, f"Dataset_BUSI_with_GT/{name}.png")
+    monkeypatch.setenv("BUSI_ZIP", str(tmp_path / "busi.zip"))
+    kind, folder, ids = crf._images(tmp_path / "out", 9)
+    assert (kind, ids) == ("BUSI images", ["benign (1)", "malignant (1)"])
+    assert sorted(one.stem for one in folder.iterdir()) == ids
+
+
+def test_a_damaged_archive_ends_with_2(tmp_path, monkeypatch, capsys):
+    (tmp_path / "busi.zip").write_text("no archive")
+    monkeypatch.setenv("BUSI_ZIP", str(tmp_path / "busi.zip"))
+    assert main(["crf"]) == 2
+    assert "busi.zip is not a readable ZIP archive" in capsys.readouterr().err
+
+
+def test_no_images_is_refused(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--images", "0"])
+    assert caught.value.code == 2
+    assert "at least 1" in capsys.readouterr().err
