@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.errors import UserError
 from bench.cli import STAGES
+from bench.errors import UserError
 from bench.readme import BLOCK, refreshed
 from tests.test_end_to_end import PROFILE, params, write_params
 
