@@ -147,7 +147,7 @@ def _fit_branches(
         weighted = zip(settings.loss_weights, named.values(), strict=True)
         return {"total": torch.stack([weight * loss for weight, loss in weighted]).sum(), **named}
 
-    return train_classifier("AMR", net.parameters(), train, losses_of, settings, seed, context)
+    return train_classifier("AMR", net, train, losses_of, settings, seed, context)
 
 
 def logits(net: torch.nn.ModuleDict, images: np.ndarray, context: Context) -> np.ndarray:

@@ -139,7 +139,7 @@ def fit(
     # A seed of its own, or the second step would repeat the first one's batches and augmentation.
     second_seed = seed_for("recam", "second step", seed)
     net.train()
-    second = train_classifier("ReCAM, second step", parameters, train, losses_of, recipe, second_seed, context)
+    second = train_classifier("ReCAM, second step", net, train, losses_of, recipe, second_seed, context, parameters)
     return net.eval(), joined(first, second)
 
 

@@ -94,7 +94,7 @@ def fit(
     ]
     # Stochastic depth draws from the global generator.
     with seeded_draws(context.device, "swin_mil", "stochastic depth", seed):
-        history = train_classifier("Swin MIL", groups, train, losses_of, settings, seed, context)
+        history = train_classifier("Swin MIL", net, train, losses_of, settings, seed, context, groups)
     return net.eval(), history
 
 

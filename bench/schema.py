@@ -77,10 +77,15 @@ class Optimisation(Strict):
 
 
 class MethodSettings(Strict):
-    """What every weakly supervised method's block holds."""
+    """What every weakly supervised method's block holds.
+
+    settle_batch_norm: once the weights are final, BatchNorm statistics are estimated anew on the un-augmented training
+    images; without effect where they are fixed.
+    """
 
     optimisation: Optimisation
     augmentation: Augmentation
+    settle_batch_norm: bool
 
 
 class CamNetwork(Strict):
