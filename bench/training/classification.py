@@ -70,7 +70,7 @@ def train_classifier(
     if recipe.settle_batch_norm:
         shuffled = torch.randperm(len(images), generator=generator(device, "settle", seed), device=device)
         with torch.no_grad(), context.autocast(), _counting_anew(net):
-            for picked in shuffled[: max(len(images) // batch_size, 1) * batch_size].split(batch_size):
+            for picked in torch.split(shuffled[: max(len(images) // batch_size, 1) * batch_size], batch_size):
                 losses_of(normalise(to_float(images[picked])), labels[picked])
     return history
 
