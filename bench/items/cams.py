@@ -50,7 +50,7 @@ def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
 
 def _images(table: pd.DataFrame, store: Path, positions: np.ndarray) -> ImageSet:
     part = table.iloc[positions]
-    return ImageSet(list(part["id"]), read_rows(store, positions), part["label"].to_numpy(np.int64))
+    return ImageSet(list(part["id"]), read_rows(store, positions), part["label"].to_numpy(np.int64, copy=True))
 
 
 def _write(table: pd.DataFrame, positions: np.ndarray, maps: np.ndarray, file: Path) -> None:
