@@ -1,4 +1,4 @@
-# make demo        phantoms, from nothing to Tables I and II, on two processor cores
+# make demo        phantoms, from nothing to Tables I, II and III, on two processor cores
 # make reproduce   the paper on BUSI (PROFILE=busi-scratch|busi-small|phantom selects another profile)
 # make bench       what the fast parts gain, as ratios on this machine
 # make test        all tests;  make lint  style and types;  make lock  new requirements files
@@ -17,7 +17,7 @@ demo: reproduce
 
 reproduce: $(BIN)/.run
 	dvc repro report@$(PROFILE)
-	@cat reports/$(PROFILE)/table1.md reports/$(PROFILE)/table2.md
+	@cat reports/$(PROFILE)/table1.md reports/$(PROFILE)/table2.md reports/$(PROFILE)/table3.md
 	@echo "More in reports/$(PROFILE)/report.md"
 
 bench: $(BIN)/.run
