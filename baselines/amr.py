@@ -102,10 +102,10 @@ def fit(
     settings: AmrSettings, train: ImageSet, seed: int, weights: Path, context: Context
 ) -> tuple[torch.nn.ModuleDict, pd.DataFrame]:
     """Train on images and image-level labels, in one stage or two (METHOD 1.3); network in eval mode, loss history."""
-    import pandas as pd
-
     from bench.runtime import seeded_initialisation
+    from bench.seeding import seed_for
     from bench.training.classification import fit_cam_net
+    from bench.training.loop import joined
 
     with seeded_initialisation("amr", "weights", seed):
         net = make_net(settings, weights)
@@ -120,9 +120,9 @@ def fit(
     first = fit_cam_net("AMR, spotlight", net["spotlight"], train, alone, seed, context)
     for part in FROZEN:
         net.get_submodule(part).requires_grad_(False)
-    second = _fit_branches(settings, net, train, seed, context)
-    second["epoch"] += settings.spotlight_epochs
-    return net.eval(), pd.concat([first, second], ignore_index=True)
+    # A seed of its own, or the second stage would repeat the first one's batches and augmentation.
+    second = _fit_branches(settings, net, train, seed_for("amr", "second stage", seed), context)
+    return net.eval(), joined(first, second)
 
 
 def _fit_branches(

@@ -112,6 +112,7 @@ def fit(
 ) -> tuple[torch.nn.ModuleDict, pd.DataFrame]:
     """Train the classifier while its maps accumulate, then the integral network if any; eval mode, and history."""
     from bench.runtime import seeded_initialisation
+    from bench.training.batch_norm import settle
     from bench.training.classification import fit_cam_net
     from bench.training.loop import joined
 
@@ -127,6 +128,9 @@ def fit(
         last = epoch == settings.optimisation.epochs - 1
         if epoch == 0 and not last:
             return
+        if settings.settle_batch_norm:
+            # What is remembered of an epoch must not come from statistics that lag behind its weights.
+            settle(classifier, train.images, classifier, settings.optimisation.batch_size, seed, context)
         classifier.eval()
         current, tumour_first = current_maps(classifier, images, context)
         before = memory.recall(ids, current.new_zeros(current.shape))
@@ -147,6 +151,7 @@ def _fit_integral(
 
     from bench.runtime import generator
     from bench.training.augment import normalise, random_affine, to_float, warp
+    from bench.training.batch_norm import settle
     from bench.training.loop import endless_batches, optimise
 
     net.train()
@@ -165,7 +170,10 @@ def _fit_integral(
         return {"total": loss, "integral": loss}
 
     per_epoch = -(-len(grey) // batch_size)
-    return optimise("OAA-CAM, integral", net.parameters(), losses, settings.optimisation, per_epoch)
+    history = optimise("OAA-CAM, integral", net.parameters(), losses, settings.optimisation, per_epoch)
+    if settings.settle_batch_norm:
+        settle(net, images, net, batch_size, seed, context)
+    return history
 
 
 def logits(net: torch.nn.ModuleDict, images: np.ndarray, context: Context) -> np.ndarray:
