@@ -48,7 +48,7 @@ SPEC = MethodSpec(
     threshold=0.30,
     labels="image",
     licence="CC BY-NC-SA 4.0 (OAA-PyTorch); written from a digest of facts",
-    note="ResNet50 in the place of VGG16, maps accumulated on un-augmented images, no integral attention model",
+    note="a ResNet instead of the official VGG16, maps of un-augmented images, no integral attention model",
 )
 
 

@@ -58,7 +58,7 @@ SPEC = MethodSpec(
     threshold=0.21,
     labels="image",
     licence="MIT",
-    note="60 epochs parted 33 + 27, as the official 5 + 4; Adam, in the second step at a tenth of the rate",
+    note="epochs parted 5 to 4 between the steps, as officially; Adam, in the second step at a tenth of the rate",
 )
 
 

@@ -2,7 +2,8 @@
 
 Paper: row "ResNet50-CAM [14]" of Table III, the second best: a tumour/normal classifier's CAM, DenseCRF, a U-Net.
 Unclear: initialisation, strides, training recipe, CAM scales, threshold (METHOD 5.1, 5.3).
-Chosen: ImageNet weights, output stride 16, the recipe that the paper gives for AMR, scales 1, 0.5, 1.5 and 2 with
+Chosen: ImageNet weights, output stride 16, all stages trained behind a frozen stem (IRN detaches after layer2; AMR and
+ReCAM do not), the recipe that the paper gives for AMR, scales 1, 0.5, 1.5 and 2 with
 mirror images, threshold 0.15 (IRN's evaluation).
 Cost: one ResNet50.
 """
@@ -41,7 +42,7 @@ SPEC = MethodSpec(
     threshold=0.15,
     labels="image",
     licence="MIT (IRN)",
-    note="trained with the recipe that the paper gives for AMR; strides, scales and threshold are IRN's",
+    note="the paper's recipe for AMR; strides, scales and threshold are IRN's, its detached stages are not",
 )
 
 

@@ -53,7 +53,7 @@ SPEC = MethodSpec(
     threshold=0.5,
     labels="image",
     licence="none stated: written from the paper and a digest of facts",
-    note="learning rate and weight decay of the official code; scored directly and through a U-Net",
+    note="official learning rate only where it starts from ImageNet weights; scored directly and through a U-Net",
 )
 
 

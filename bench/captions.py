@@ -1,35 +1,45 @@
 """What a table's caption must say of the ingredients behind its numbers."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from bench.methods import gives, methods
-from bench.rows import ROWS
-from bench.schema import BusiData
+from bench.schema import ABLATION, BusiData, Segmentation
 from bench.settings import Settings
 
 
 def ingredients(settings: Settings, segmenter: str) -> str:
     """Sentences that name data, networks, weights, epochs, segmenter and seeds. segmenter: its own name."""
-    rows = {row.id for row in ROWS}
-    changed = ", ".join(row for row, changes in settings.train.rows.items() if changes and row in rows)
+    changed = [row for row in ABLATION if settings.train.rows.get(row)]
+    unet = _unet(settings.train.common, changed)
     return (
-        f"{_data(settings)} Classifier {_network(settings, settings.select.cams)}; {_unet(settings, changed)}; "
-        f"box prompts to {segmenter}; seed {', '.join(map(str, settings.seeds))}."
+        f"{_data(settings)} Classifier {_network(settings, settings.select.cams)}; {unet}; "
+        f"box prompts to {segmenter}; seed {_seeds(settings)}."
     )
 
 
 def baseline_ingredients(settings: Settings) -> str:
     """As `ingredients`, for the baselines' road: their networks, thresholds, DenseCRF and U-Net."""
     networks = "; ".join(_network(settings, method) for method in settings.cams)
-    changed = ", ".join(row for row, changes in settings.train.rows.items() if changes and row in settings.cams)
-    cut = {
-        "official": "cut at the original evaluations' thresholds ("
-        + ", ".join(f"{methods()[method].threshold:g}" for method in settings.cams if gives(method, "cams"))
-        + ")",
-        "otsu": "cut by Otsu's rule",
-    }[settings.crf.threshold]
+    changed = [method for method in settings.cams if settings.train.rows.get(method)]
+    common = Segmentation.model_validate(settings.recipe("pseudo_whole"))
     return (
-        f"{_data(settings)} CAM networks: {networks}. CAMs {cut}, DenseCRF {settings.crf.parameters} on all of V, "
-        f"then the {_unet(settings, changed)}; seed {', '.join(map(str, settings.seeds))}."
+        f"{_data(settings)} CAM networks: {networks}. CAMs {_cut(settings)}, DenseCRF {settings.crf.parameters} on all "
+        f"of V, then the {_unet(common, changed)}; seed {_seeds(settings)}."
     )
+
+
+def _seeds(settings: Settings) -> str:
+    return ", ".join(map(str, settings.seeds))
+
+
+def _cut(settings: Settings) -> str:
+    if not settings.crf.cuts:
+        return "not cut but taken as soft labels"
+    if settings.crf.threshold == "otsu":
+        return "cut by Otsu's rule"
+    thresholds = (f"{methods()[method].threshold:g}" for method in settings.cams if gives(method, "cams"))
+    return f"cut at the original evaluations' thresholds ({', '.join(thresholds)})"
 
 
 def _data(settings: Settings) -> str:
@@ -39,21 +49,41 @@ def _data(settings: Settings) -> str:
 
 
 def _network(settings: Settings, method: str) -> str:
-    """A method with its encoder where it has one, weights and epochs."""
+    """A method with what its network's settings say of size and weights, and its epochs."""
     options = settings.cams[method]
     network = options.get("network", {})
-    encoder = f"{network['encoder']}, " if "encoder" in network else ""
-    weights = _weights(network.get("initialisation", "none"))
+    sizes = [_size(name, value) for name, value in network.items() if name in SIZES and value != SIZES[name]]
     steps = [options[step]["epochs"] for step in ("optimisation", "second_step") if step in options]
-    return f"{method} ({encoder}{weights}, {' + '.join(map(str, steps))} epochs)"
+    if options.get("training") == "two_stage":
+        steps.insert(0, options["spotlight_epochs"])
+    parts = [*sizes, _weights(network.get("initialisation", "none")), f"{' + '.join(map(str, steps))} epochs"]
+    return f"{method} ({', '.join(parts)})"
 
 
-def _unet(settings: Settings, changed: str) -> str:
-    recipe = settings.train.common
-    return (
-        f"U-Net with {recipe.encoder} ({_weights(recipe.initialisation)}, {recipe.optimisation.epochs} epochs"
-        f"{f'; rows with settings of their own: {changed}' if changed else ''})"
-    )
+# Settings that change a network's size, and their values in the original, which go without saying.
+SIZES = {
+    "encoder": None,
+    "layout": None,
+    "width": 1.0,
+    "batch_norm": False,
+    "embed_dim": 96,
+    "depths": [2, 2, 6],
+    "heads": [3, 6, 12],
+}
+
+
+def _size(name: str, value: Any) -> str:
+    if name in ("encoder", "layout"):
+        return str(value)
+    if value is True:
+        return name.replace("_", " ")
+    return f"{name.replace('_', ' ')} {'-'.join(map(str, value)) if isinstance(value, list) else value}"
+
+
+def _unet(recipe: Segmentation, changed: Sequence[str]) -> str:
+    others = f"; rows with settings of their own: {', '.join(changed)}" if changed else ""
+    weights = _weights(recipe.initialisation)
+    return f"U-Net with {recipe.encoder} ({weights}, {recipe.optimisation.epochs} epochs{others})"
 
 
 def _weights(initialisation: str) -> str:

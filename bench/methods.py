@@ -4,7 +4,7 @@ A method is a module `baselines/<id>.py` that imports no torch at its top and ho
 
     SPEC      a MethodSpec
     make_net  (settings, weights) -> torch.nn.Module      untrained; weights None: no pretrained ones either
-    fit       (settings, train: ImageSet, seed, weights, context) -> (trained net, loss history by epoch)
+    fit       (settings, train: ImageSet, seed, weights, context) -> (trained net, loss history: epoch, total, ...)
     logits    (net, images, context) -> float32 (n, 2)    classes normal and tumour
 
 and at least one of:
@@ -16,7 +16,8 @@ and at least one of:
 
 settings is the method's own validated block of params.yaml (a MethodSettings), weights the folder of checkpoints,
 context says where to compute, images alone are uint8 grey (n, S, S). All that a trained net knows is in its
-parameters and buffers, which the harness saves and loads.
+parameters and buffers, which are saved with its results (bench/nets/saved.py loads them). The file's docstring says
+what the paper says ("Paper:"), what is unclear ("Unclear:"), what was chosen ("Chosen:") and the cost ("Cost:").
 """
 
 import importlib
@@ -31,10 +32,12 @@ import numpy as np
 
 import baselines
 from bench.errors import UserError
-from bench.schema import MethodSettings
+from bench.schema import ABLATION, MethodSettings
 
 # Which of the two classes is the tumour.
 TUMOUR = 1
+# The image-blind row that evaluate judges beside the methods.
+FLOOR = "fixed_ellipse"
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,17 @@ class MethodSpec:
 
 @cache
 def methods() -> dict[str, MethodSpec]:
-    """All methods by id, sorted. Raises UserError when a file's SPEC is missing or has another id than the file."""
+    """All methods by id, sorted. Raises UserError when a file does not keep to the contract."""
     found = {}
     for name in sorted(module.name for module in pkgutil.iter_modules(baselines.__path__)):
         spec = getattr(method_module(name), "SPEC", None)
         if not isinstance(spec, MethodSpec) or spec.id != name:
             raise UserError(f"baselines/{name}.py needs a SPEC = MethodSpec(id={name!r}, ...)")
+        if name in ABLATION or name == FLOOR or name.startswith("oracle_") or name.endswith("_direct"):
+            raise UserError(f"baselines/{name}.py: {name} is the name of another row - rename the method")
+        missing = [function for function in ("make_net", "fit", "logits") if not hasattr(method_module(name), function)]
+        if missing:
+            raise UserError(f"baselines/{name}.py needs {', '.join(missing)} - bench/methods.py holds the contract")
         if not gives(name, "cams") and not gives(name, "segment"):
             raise UserError(f"baselines/{name}.py needs a function cams or a function segment")
         found[name] = spec

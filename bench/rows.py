@@ -42,8 +42,8 @@ ROWS = (
     OURS,
 )
 
-# The image-blind floor that evaluate judges beside the rows.
-FIXED_ELLIPSE = "fixed_ellipse"
+# Beside an oracle row's predictions: the threshold that was taken, and the IoU of each that was tried.
+THRESHOLD, CURVE = "threshold.json", "curve.csv"
 # In the place of a row's predictions: why the row could not run.
 NOT_RUNNABLE = "not_runnable.txt"
 

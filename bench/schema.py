@@ -187,11 +187,17 @@ class Pseudo(Strict):
 class Crf(Strict):
     """CAM to pseudo-mask for the baselines: DenseCRF's parameter set, and where the CAM is cut (METHOD 5.3).
 
-    official: the threshold of the method's original evaluation. otsu: each image's own, label-free.
+    official: the threshold of the method's original evaluation. otsu: each image's own, label-free. The sets psa_soft
+    and deeplab take the CAM as soft labels: the threshold then decides only what stays of an image whose CRF is empty.
     """
 
     parameters: Literal["irn_label", "psa_soft", "deeplab"]
     threshold: Literal["official", "otsu"]
+
+    @property
+    def cuts(self) -> bool:
+        """Whether the CRF starts from a CAM that was cut at the threshold."""
+        return self.parameters == "irn_label"
 
 
 class MeanTeacher(Strict):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from bench.errors import UserError
 from bench.methods import gives, methods
@@ -51,6 +51,19 @@ class Settings(Strict):
         if len(set(seeds)) != len(seeds):
             raise ValueError("a seed is listed twice; results of one seed count once")
         return seeds
+
+    @field_validator("oracle")
+    @classmethod
+    def _each_once(cls, oracle: list[str]) -> list[str]:
+        if len(set(oracle)) != len(oracle):
+            raise ValueError("a method is listed twice")
+        return oracle
+
+    @model_validator(mode="after")
+    def _oracle_has_a_threshold(self) -> "Settings":
+        if self.oracle and not self.crf.cuts:
+            raise ValueError(f"oracle needs a CRF with a threshold; {self.crf.parameters} takes soft labels")
+        return self
 
     def recipe(self, row: str) -> dict[str, Any]:
         """The common recipe with the changes of one row; a method starts from pseudo_whole's, not yet validated."""

@@ -158,9 +158,9 @@ def fit_in_two_stages(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> tuple[
     def state() -> State:
         return {name: value.clone() for name, value in nets[0].state_dict().items()}
 
-    def stage(*arguments: Any) -> pd.DataFrame:
+    def stage(*arguments: Any, **options: Any) -> pd.DataFrame:
         states.append(state())
-        return train(*arguments)
+        return train(*arguments, **options)
 
     train = bench.training.classification.train_classifier
     monkeypatch.setattr(baselines.amr, "make_net", kept)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from bench.captions import ingredients
-from bench.settings import load
+from bench.captions import baseline_ingredients, ingredients
+from bench.settings import Settings, load
 
 
 def test_the_papers_profile_names_its_weights_and_segmenter():
@@ -27,3 +27,45 @@ def test_rows_with_settings_of_their_own_are_named():
     changed = settings.train.model_copy(update={"rows": {"gt_whole": {}, "gt_subset": {"updates": "per_labelled"}}})
     text = ingredients(settings.model_copy(update={"train": changed}), "box")
     assert "rows with settings of their own: gt_subset;" in f"{text};".replace(")", ";")
+
+
+def test_table_3_names_the_stand_ins_under_the_papers_labels():
+    text = baseline_ingredients(load("busi-small"))
+    assert "vgg16_cam (stride8, width 0.25, batch norm, no pretrained weights, 20 epochs)" in text
+    assert "swin_mil (embed dim 48, depths 1-1-2, no pretrained weights, 40 epochs)" in text
+    assert "recam (resnet18, no pretrained weights, 11 + 9 epochs)" in text
+    assert "cut by Otsu's rule, DenseCRF irn_label" in text
+
+
+def test_table_3_of_the_papers_profile_names_thresholds_and_weights():
+    text = baseline_ingredients(load("busi"))
+    assert "thresholds (0.2, 0.15, 0.3, 0.5, 0.21, 0.2)" in text
+    assert "swin_mil (ImageNet weights, 60 epochs)" in text
+    assert "width" not in text and "no pretrained" not in text
+
+
+def changed(**blocks: dict) -> Settings:
+    settings = load("busi")
+    rows = {**settings.train.rows, **blocks.get("rows", {})}
+    crf = settings.crf.model_copy(update=blocks.get("crf", {}))
+    cams = {**settings.cams, "amr": {**settings.cams["amr"], **blocks.get("amr", {})}}
+    train = settings.train.model_copy(update={"rows": rows})
+    return settings.model_copy(update={"train": train, "crf": crf, "cams": cams})
+
+
+def test_a_change_of_pseudo_whole_is_a_change_of_the_baselines_u_net():
+    text = baseline_ingredients(changed(rows={"pseudo_whole": {"encoder": "resnet18", "optimisation": {"epochs": 9}}}))
+    assert "U-Net with resnet18 (ImageNet weights, 9 epochs)" in text
+    text = baseline_ingredients(changed(rows={"amr": {"encoder": "resnet18"}}))
+    assert "rows with settings of their own: amr)" in text
+
+
+def test_soft_labels_are_not_said_to_be_cut():
+    text = baseline_ingredients(changed(crf={"parameters": "psa_soft"}))
+    assert "CAMs not cut but taken as soft labels, DenseCRF psa_soft" in text
+
+
+def test_both_stages_of_amr_are_counted():
+    assert "amr (resnet50, ImageNet weights, 60 + 60 epochs)" in baseline_ingredients(
+        changed(amr={"training": "two_stage"})
+    )

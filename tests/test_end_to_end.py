@@ -199,6 +199,10 @@ def test_oracle_rows_stand_in_the_report_and_in_no_table(finished):
     reports = {file.name: file.read_text(encoding="utf-8") for file in (finished / REPORTS).glob("*.md")}
     assert [name for name, text in sorted(reports.items()) if "oracle_oaa_cam" in text] == ["report.md"]
     assert "use pixel labels" in reports["report.md"]
+    folder = finished / DATA / "predictions/oracle/oracle_oaa_cam/seed-0"
+    threshold = json.loads((folder / "threshold.json").read_text(encoding="utf-8"))["threshold"]
+    assert f"| {threshold:g} " in reports["report.md"]
+    assert (folder / "curve.csv").is_file()
     judged = (finished / DATA / "evaluation/per_image.csv").read_text(encoding="utf-8")
     assert "oracle_oaa_cam" in judged
 

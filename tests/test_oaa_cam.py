@@ -17,6 +17,7 @@ from bench.nets.memory import MapMemory
 from bench.nets.saved import load_net, save_net
 from bench.runtime import context, seeded_initialisation
 from bench.settings import load
+from bench.training.augment import normalise, to_float
 
 BLOCK = load("phantom", Path(__file__).resolve().parents[1] / "params.yaml").cams["oaa_cam"]
 NONE = Path("unused")
@@ -229,3 +230,22 @@ def test_the_integral_model_learns_to_give_the_target():
     net = untrained(integral=True)["integral"]
     history = oaa_cam._fit_integral(net, shown, target, settings(12, augmentation=still), 0, place)
     assert history["total"].iloc[-1] < 0.7 * history["total"].iloc[0]
+
+
+def test_what_is_accumulated_comes_from_settled_statistics(monkeypatch):
+    seen: list[float] = []
+
+    def watched(net: Any, *rest: Any) -> Any:
+        norm = net.stem[1]
+        with torch.no_grad():
+            shown = net.stem[0](normalise(to_float(torch.from_numpy(images().images))))
+        seen.append((norm.running_mean - shown.mean((0, 2, 3))).abs().max().item())
+        return current_maps(net, *rest)
+
+    # All six images make one batch, so the statistics are those of exactly these images.
+    optimisation = {**BLOCK["optimisation"], "epochs": 3, "batch_size": 6, "precision": "fp32"}
+    monkeypatch.setattr(oaa_cam, "current_maps", watched)
+    for settle in (True, False):
+        fit(settings(optimisation=optimisation, settle_batch_norm=settle), images(), 0, NONE, where())
+    assert max(seen[:2]) < 1e-5
+    assert min(seen[2:]) > 1e-3

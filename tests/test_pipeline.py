@@ -36,8 +36,6 @@ RUN_BY_NAME = {
 }
 DATA_FILES = {"bench.data.busi": ["bench/data/busi_manifest.csv"]}
 
-# Modules that cannot change what a stage writes, and why.
-
 
 def parts(stage: dict[str, Any]) -> dict[str, Any]:
     return stage["do"]

@@ -38,7 +38,7 @@ def test_a_method_has_a_row_for_its_cams_and_one_for_its_masks(invented):
 def test_the_papers_numbers_come_with_the_method():
     for row in method_rows(methods()):
         spec = methods()[row.id.removesuffix("_direct")]
-        assert row.paper == (spec.paper["tumor_iou"], spec.paper["background_iou"], spec.paper["miou"])
+        assert row.paper == (spec.paper and (spec.paper["tumor_iou"], spec.paper["background_iou"], spec.paper["miou"]))
 
 
 def test_every_kind_of_row_has_a_place_of_its_own(invented):

@@ -100,6 +100,7 @@ MISTAKES = [
     ("cams.amr.network.initialisation", "none", "busi.cams.amr.network: fixed_batch_norm and frozen_stem need"),
     ("cams.oaa", {}, "busi.cams.oaa: no such method; known: amr"),
     ("select.cams", "oaa", "busi.select.cams: 'oaa' is none of busi.cams that gives CAMs"),
+    ("oracle", ["amr", "amr"], "busi.oracle: a method is listed twice"),
     ("oracle", ["oaa"], "busi.oracle: 'oaa' is none of busi.cams that gives CAMs"),
     ("train.common.optimisation.epochs", "60", "busi.train.common.optimisation.epochs: "),
     ("train.common.optimisation.epochs", 60.5, "busi.train.common.optimisation.epochs: "),
@@ -212,3 +213,8 @@ def test_a_baseline_has_the_recipe_of_pseudo_whole_and_its_own_changes(tmp_path)
     assert (settings.row("amr").encoder, settings.row("amr").optimisation.epochs) == ("resnet18", 7)
     assert settings.row("resnet50_cam") == settings.row("pseudo_whole")
     assert settings.row("gt_whole") == settings.train.common
+
+
+def test_an_oracle_threshold_needs_a_crf_that_cuts(tmp_path):
+    message = refusal(tmp_path, {"oracle": ["amr"], "crf.parameters": "deeplab"})
+    assert message == "busi: oracle needs a CRF with a threshold; deeplab takes soft labels"

@@ -56,7 +56,12 @@ def _time(folder: Path, originals: Path, ids: list[str], processes: int) -> floa
 
 
 def _from_archive(archive: Path, out: Path, count: int) -> list[str]:
-    """Write the first `count` tumour images of BUSI's archive as <id>.png; their ids."""
+    """Write the first `count` tumour images of BUSI's archive or unpacked folder as <id>.png; their ids."""
+    if archive.is_dir():
+        files = sorted(file for file in archive.rglob("*).png") if file.parent.name != "normal")[:count]
+        for file in files:
+            (out / file.name).write_bytes(file.read_bytes())
+        return [file.stem for file in files]
     try:
         with zipfile.ZipFile(archive) as opened:
             names = sorted(name for name in opened.namelist() if name.endswith(").png") and "/normal/" not in name)

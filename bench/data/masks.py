@@ -1,4 +1,4 @@
-"""The ground-truth masks. Only train_gt, evaluate and report may import this module; a test watches the others."""
+"""The ground-truth masks. Only train_gt, oracle, evaluate and report may import this module; a test watches."""
 
 from pathlib import Path
 

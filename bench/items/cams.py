@@ -54,5 +54,7 @@ def _images(table: pd.DataFrame, store: Path, positions: np.ndarray) -> ImageSet
 
 
 def _write(table: pd.DataFrame, positions: np.ndarray, maps: np.ndarray, file: Path) -> None:
+    if len(maps) != len(positions) or maps.ndim != 3 or not (maps.min() >= 0 and maps.max() <= 1):
+        raise ValueError(f"{file.name}: {len(positions)} maps in [0, 1] were expected, got {maps.shape}")
     np.save(file, maps.astype(np.float16))
     pd.DataFrame({"id": table["id"].iloc[positions]}).to_csv(file.with_name("ids.csv"), index=False)

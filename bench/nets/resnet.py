@@ -6,8 +6,7 @@ import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from bench.errors import UserError
-from bench.nets.pretrained import load_state
+from bench.nets.pretrained import load_into
 from bench.schema import CamNetwork
 
 LAYERS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
@@ -71,10 +70,7 @@ def make_backbone(encoder: str, folder: Path | None) -> ResNet:
     block, layers = LAYERS[encoder]
     backbone = ResNet(block, layers)
     if folder:
-        try:
-            backbone.load_state_dict(load_state(encoder, folder))
-        except RuntimeError as error:
-            raise UserError(f"the checkpoint of {encoder} in {folder} is of another network") from error
+        load_into(backbone, encoder, folder)
     return backbone
 
 

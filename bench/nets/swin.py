@@ -7,8 +7,7 @@ from torch import nn
 from torch.nn import functional
 from torchvision.models.swin_transformer import SwinTransformer
 
-from bench.errors import UserError
-from bench.nets.pretrained import load_state
+from bench.nets.pretrained import load_into
 from bench.schema import SwinNetwork
 
 PATCH = 4
@@ -79,17 +78,5 @@ def make_swin_mil(network: SwinNetwork, gm_power: float, weights: Path | None) -
     """
     net = SwinMil(network, gm_power)
     if network.initialisation == "imagenet" and weights:
-        _load_features(net.features, weights)
+        load_into(net.features, "swin_t", weights, "features.")
     return net
-
-
-def _load_features(features: nn.Module, folder: Path) -> None:
-    """IMAGENET1K_V1 weights of the kept stages; the merging and the stage after them, and the classifier, are left."""
-    part, kept = "features.", features.state_dict()
-    state = {
-        key.removeprefix(part): value for key, value in load_state("swin_t", folder).items() if key.startswith(part)
-    }
-    try:
-        features.load_state_dict({key: value for key, value in state.items() if key in kept})
-    except RuntimeError as error:
-        raise UserError(f"the checkpoint of swin_t in {folder} is of another network") from error

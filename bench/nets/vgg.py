@@ -5,8 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bench.errors import UserError
-from bench.nets.pretrained import load_state
+from bench.nets.pretrained import load_into
 from bench.schema import VggNetwork
 
 # Output channels and number of 3x3 convolutions of the five blocks.
@@ -63,7 +62,7 @@ def make_cam_vgg(network: VggNetwork, weights: Path | None) -> CamVgg:
         if convolution.bias is not None:
             nn.init.zeros_(convolution.bias)
     if pretrained and weights:
-        _load_features(net.features, weights)
+        load_into(net.features, "vgg16", weights, "features.")
     return net
 
 
@@ -75,15 +74,3 @@ def _convolution(inputs: int, outputs: int, batch_norm: bool, dilation: int = 1)
 
 def _convolutions(net: nn.Module) -> list[nn.Conv2d]:
     return [module for module in net.modules() if isinstance(module, nn.Conv2d)]
-
-
-def _load_features(features: nn.Sequential, folder: Path) -> None:
-    """IMAGENET1K_V1 weights into the convolutions: without BatchNorm they have torchvision's positions and names."""
-    part = "features."
-    state = {
-        key.removeprefix(part): value for key, value in load_state("vgg16", folder).items() if key.startswith(part)
-    }
-    try:
-        features.load_state_dict(state)
-    except RuntimeError as error:
-        raise UserError(f"the checkpoint of vgg16 in {folder} is of another network") from error

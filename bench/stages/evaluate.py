@@ -15,11 +15,11 @@ from bench.evaluation import (
     peak_in_lesion,
 )
 from bench.files import replacing_folder, write_json
-from bench.methods import gives
+from bench.methods import FLOOR, gives
 from bench.metrics import mean_scores
 from bench.paths import Paths, seed_name
 from bench.progress import track
-from bench.rows import FIXED_ELLIPSE, NOT_RUNNABLE, ROWS, method_rows, oracle_rows, predictions
+from bench.rows import NOT_RUNNABLE, ROWS, method_rows, oracle_rows, predictions
 from bench.settings import Settings
 
 
@@ -43,7 +43,7 @@ def run(paths: Paths, settings: Settings) -> None:
                 judged.append(judge_predictions(folder, truth, index).assign(row=row.id, seed=seed))
         split = read_table(paths.splits / f"{seed_name(seed)}.csv")
         in_x = split.loc[(split["set"] == "K") & (split["category"] != "normal"), "id"]
-        judged.append(judge_ellipse(list(in_x), truth, index).assign(row=FIXED_ELLIPSE, seed=seed))
+        judged.append(judge_ellipse(list(in_x), truth, index).assign(row=FLOOR, seed=seed))
         selection = read_table(paths.selection / f"{seed_name(seed)}.csv")
         pseudo.append(judge_pseudo_masks(paths.pseudo / seed_name(seed), selection, truth).assign(seed=seed))
         diagnostics.append({"seed": seed, **_diagnostics(paths, settings, seed, truth, pseudo[-1])})

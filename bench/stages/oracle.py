@@ -7,7 +7,7 @@ from bench.data.images import INDEX, STORE
 from bench.engine import run_items
 from bench.files import read_json
 from bench.paths import Paths, seed_name
-from bench.rows import Row, oracle_rows
+from bench.rows import CURVE, THRESHOLD, Row, oracle_rows
 from bench.settings import Settings
 from bench.stages.crf import crf_item
 from bench.stages.training import train_rows
@@ -15,21 +15,27 @@ from bench.store import Item
 
 
 def run(paths: Paths, settings: Settings) -> None:
-    """Write predictions/oracle/oracle_<method>/seed-<s>/."""
-    labels = {
-        (method, seed): _labels(paths, settings, method, seed) for method in settings.oracle for seed in settings.seeds
-    }
+    """Write predictions/oracle/oracle_<method>/seed-<s>/, with the curve of thresholds and the one that was taken."""
+    labels, notes = {}, {}
+    for row in oracle_rows(settings.oracle):
+        method = row.id.removeprefix("oracle_")
+        for seed in settings.seeds:
+            search = _search(paths, settings, method, seed)
+            for name in (THRESHOLD, CURVE):
+                notes[f"{row.id}/{seed_name(seed)}/{name}"] = (search / name).read_text(encoding="utf-8").rstrip()
+            item = crf_item(paths, settings, method, seed, read_json(search / THRESHOLD)["threshold"])
+            (labels[row.id, seed],) = run_items([item], settings.engine.kind)
 
     def inputs_of(row: Row, seed: int) -> dict[str, Path]:
-        folder = labels[row.id.removeprefix("oracle_"), seed]
+        folder = labels[row.id, seed]
         return {"labels": folder / STORE, "usable": folder / "log.csv"}
 
-    train_rows(paths, settings, oracle_rows(settings.oracle), inputs_of, paths.predictions_oracle)
+    train_rows(paths, settings, oracle_rows(settings.oracle), inputs_of, paths.predictions_oracle, notes)
 
 
-def _labels(paths: Paths, settings: Settings, method: str, seed: int) -> Path:
-    """The pseudo-labels of one method cut at its best threshold: the folder of a finished item."""
-    search = Item(
+def _search(paths: Paths, settings: Settings, method: str, seed: int) -> Path:
+    """The folder of the finished item that looked for the best threshold of one method."""
+    item = Item(
         name=f"oracle threshold of {method}, {seed_name(seed)}",
         function="bench.items.oracle:run",
         settings={},
@@ -39,7 +45,5 @@ def _labels(paths: Paths, settings: Settings, method: str, seed: int) -> Path:
             "labels": masks.folder(paths) / STORE,
         },
     )
-    (found,) = run_items([search], settings.engine.kind)
-    threshold = read_json(found / "threshold.json")["threshold"]
-    (folder,) = run_items([crf_item(paths, settings, method, seed, threshold)], settings.engine.kind)
+    (folder,) = run_items([item], settings.engine.kind)
     return folder

@@ -8,12 +8,13 @@ from bench.captions import ingredients
 from bench.data import masks
 from bench.data.images import read_table
 from bench.files import read_json, replacing_file, replacing_folder
+from bench.methods import FLOOR, methods
 from bench.metrics import mean_scores
 from bench.paths import Paths, seed_name
 from bench.report.figures import save_curves, save_grid
 from bench.report.gallery import predictions, regions, roads
 from bench.report.provenance import provenance
-from bench.rows import FIXED_ELLIPSE, NOT_RUNNABLE, ROWS, Row, method_rows, oracle_rows
+from bench.rows import NOT_RUNNABLE, ROWS, THRESHOLD, Row, method_rows, oracle_rows
 from bench.rows import predictions as predictions_folder
 from bench.settings import Settings
 from bench.tables import iou_frame, iou_table
@@ -102,7 +103,7 @@ def _text(paths: Paths, settings: Settings, seed: int, per_image: pd.DataFrame) 
 {_table(paths.reports / "table1.md")}
 {_table(paths.reports / "table2.md")}
 {_table(paths.reports / "table3.md")}
-{_oracle(settings, per_image)}
+{_oracle(paths, settings, seed, per_image)}
 ## Selection
 
 {selection["made_by"]}; {selection["above_threshold"]} of {selection["images"]} images exceed the
@@ -133,7 +134,7 @@ def _table(file: Path) -> str:
 def _checks(paths: Paths, seed: int, per_image: pd.DataFrame) -> str:
     """The diagnostics of one seed as a table; they use masks and are never trained or tuned on."""
     found = next(entry for entry in read_json(paths.evaluation / "diagnostics.json") if entry["seed"] == seed)
-    ellipse = mean_scores(per_image[per_image["row"] == FIXED_ELLIPSE])
+    ellipse = mean_scores(per_image[per_image["row"] == FLOOR])
     lines = {
         "Classifier accuracy on K (%)": found["classifier_accuracy_K"],
         "CAM peak inside the lesion, V (%)": found["cam_peak_in_lesion_V"],
@@ -162,17 +163,22 @@ def _roads(paths: Paths, seed: int) -> str:
         "empty_crf_images": "Empty CRF, CAM mask kept (images)",
         "pseudo_label_iou_V": "Pseudo-label tumour IoU on V (%)",
     }
-    found = read_table(paths.evaluation / "methods.csv").query("seed == @seed")[[*titles]].rename(columns=titles)
-    return found.to_markdown(index=False, floatfmt=".4g")
+    found = read_table(paths.evaluation / "methods.csv").query("seed == @seed")
+    table = found.reindex(columns=[*titles]).rename(columns=titles).to_markdown(index=False, floatfmt=".4g")
+    notes = "\n".join(f"- {methods()[name].label}: {methods()[name].note}." for name in found["method"])
+    return f"{table}\n\nWhat was chosen where the paper is silent, in each method's file:\n\n{notes}"
 
 
-def _oracle(settings: Settings, per_image: pd.DataFrame) -> str:
+def _oracle(paths: Paths, settings: Settings, seed: int, per_image: pd.DataFrame) -> str:
     """The oracle rows, which use pixel labels and stand in no table of the paper."""
     if not settings.oracle:
         return ""
     rows = oracle_rows(settings.oracle)
     headline, pooled = iou_table(per_image, [row.id for row in rows])
-    table = iou_frame(rows, headline, pooled, with_paper=False).to_markdown(index=False, disable_numparse=True)
+    frame = iou_frame(rows, headline, pooled, with_paper=False)
+    found = [read_json(predictions_folder(paths, row, seed) / THRESHOLD)["threshold"] for row in rows]
+    frame.insert(2, "Threshold", [f"{threshold:g}" for threshold in found])
+    table = frame.to_markdown(index=False, disable_numparse=True)
     return f"""### Oracle rows: CAM thresholds chosen on the training masks
 
 {table}

@@ -36,13 +36,14 @@ def run(paths: Paths, settings: Settings) -> None:
     metrics: dict[str, Any] = {"table1": counts}
     ablation = [row for row in ROWS if row.id in settings.train.rows]
     ours = [replace(row, label=f"{row.label} (ours)") for row in ablation if row.id == OURS.id]
+    last = f" Last row: box prompts to {segmenter}, as in Table II; {rule}." if ours else ""
     for name, title, rows, caption in (
-        ("table2", "Table II. Ablation", ablation, ingredients(settings, segmenter)),
+        ("table2", "Table II. Ablation", ablation, f"{ingredients(settings, segmenter)} {rule}."),
         (
             "table3",
             "Table III. Comparison with other methods",
             [*method_rows(settings.cams), *ours],
-            f"{baseline_ingredients(settings)} Last row: as in Table II.",
+            f"{baseline_ingredients(settings)}{last}",
         ),
     ):
         headline, pooled = iou_table(read_table(paths.evaluation / "per_image.csv"), [row.id for row in rows])
@@ -50,8 +51,8 @@ def run(paths: Paths, settings: Settings) -> None:
             paths.reports / name,
             f"{title}, IoU in percent on the test set X",
             iou_frame(rows, headline, pooled, with_paper),
-            f"{caption} Means of per-image IoUs at the original image size; pooled: IoU of summed pixel counts. "
-            f"{rule}.{_gaps(paths, rows)}",
+            f"{caption} Means of per-image IoUs at the original image size; pooled: IoU of summed pixel counts."
+            f"{_gaps(paths, rows)}",
         )
         metrics[name] = headline
     write_json(paths.reports / "metrics.json", metrics)

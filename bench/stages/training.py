@@ -1,7 +1,8 @@
 """What the stages that train rows share: the items of rows. Labels are paths given by the stage."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bench.data.images import INDEX, STORE
@@ -19,13 +20,15 @@ def train_rows(
     rows: Sequence[Row],
     inputs_of: Callable[[Row, int], dict[str, Path]],
     folder: Path,
+    notes: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Train `rows` for every seed and lay the results out in `folder`.
 
     inputs_of(row, seed) names the label store ("labels") and, for pseudo-labels, their log ("usable").
     A row that needs L where L is too small gets a file not_runnable.txt instead of a result.
+    notes: further small text files by relative path.
     """
-    items, notes = [], {}
+    items, texts = [], dict(notes)
     for row in rows:
         for seed in settings.seeds:
             place = f"{row.id}/{seed_name(seed)}"
@@ -33,10 +36,10 @@ def train_rows(
                 _why_not(row, read_json(paths.selection / f"{seed_name(seed)}.json")) if row.needs_selection else ""
             )
             if reason:
-                notes[f"{place}/{NOT_RUNNABLE}"] = reason
+                texts[f"{place}/{NOT_RUNNABLE}"] = reason
             else:
                 items.append((place, segmentation_item(paths, settings, row, seed, inputs_of(row, seed))))
-    run_and_lay_out(items, settings.engine, folder, notes)
+    run_and_lay_out(items, settings.engine, folder, texts)
 
 
 def _why_not(row: Row, summary: dict[str, Any]) -> str:

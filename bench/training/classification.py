@@ -1,18 +1,17 @@
 """Training of a weakly supervised network on images and image-level labels."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Protocol
 
 import pandas as pd
 import torch
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.methods import ImageSet
 from bench.runtime import Context, generator
 from bench.schema import Augmentation, Optimisation
 from bench.training.augment import normalise, random_affine, to_float, warp
+from bench.training.batch_norm import settle
 from bench.training.loop import Parameters, endless_batches, optimise
 
 Losses = Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]
@@ -68,30 +67,9 @@ def train_classifier(
     per_epoch = -(-len(images) // batch_size)
     history = optimise(what, chosen, losses, recipe.optimisation, per_epoch, after_epoch=after_epoch)
     if recipe.settle_batch_norm:
-        shuffled = torch.randperm(len(images), generator=generator(device, "settle", seed), device=device)
-        with torch.no_grad(), context.autocast(), _counting_anew(net):
-            for picked in torch.split(shuffled[: max(len(images) // batch_size, 1) * batch_size], batch_size):
-                losses_of(normalise(to_float(images[picked])), labels[picked])
+        # The labels play no part in the statistics, but the losses know how images pass through all of the net.
+        settle(net, train.images, lambda batch: losses_of(batch, labels[: len(batch)]), batch_size, seed, context)
     return history
-
-
-@contextmanager
-def _counting_anew(net: torch.nn.Module) -> Iterator[None]:
-    """Inside, live BatchNorms forget their statistics and take the plain mean over the batches they see.
-
-    The usual moving averages lag behind weights that still change fast: on BUSI without pretrained weights AMR's
-    compensation branch recognised 5 % of the normal images it was trained on, and 77 % with statistics counted anew.
-    """
-    live = [
-        part for part in net.modules() if isinstance(part, _BatchNorm) and part.track_running_stats and part.training
-    ]
-    usual = [norm.momentum for norm in live]
-    for norm in live:
-        norm.reset_running_stats()
-        norm.momentum = None
-    yield
-    for norm, momentum in zip(live, usual, strict=True):
-        norm.momentum = momentum
 
 
 def multilabel_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
