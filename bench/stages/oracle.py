@@ -16,7 +16,9 @@ from bench.store import Item
 
 def run(paths: Paths, settings: Settings) -> None:
     """Write predictions/oracle/oracle_<method>/seed-<s>/, with the curve of thresholds and the one that was taken."""
-    labels, notes = {}, {}
+    labels: dict[tuple[str, int], Path] = {}
+    # DVC warns of outputs that are empty.
+    notes = {} if settings.oracle else {"off.txt": "no method is listed under oracle"}
     for row in oracle_rows(settings.oracle):
         method = row.id.removeprefix("oracle_")
         for seed in settings.seeds:
