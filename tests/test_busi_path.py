@@ -80,12 +80,13 @@ def test_amr_starts_from_the_downloaded_weights_trains_and_gives_cams(server, ch
     # Two steps of the paper's length throw random weights so far off that no map stays positive.
     optimisation = {**block["optimisation"], **SHORT, "learning_rate": 1e-5}
     settings = amr.AmrSettings.model_validate({**block, "optimisation": optimisation, "scales": block["scales"][:2]})
-    net = amr.make_net(settings.network, weights_folder())
+    net = amr.make_net(settings, weights_folder())
     for branch in ("spotlight", "compensation"):
         _assert_loaded(net[branch], checkpoint[0])
 
     labels = np.array([0, 1] * 4, np.int64)
-    trained, history = amr.fit(settings, ImageSet(images, labels), 0, weights_folder(), fp32)
+    train = ImageSet([str(position) for position in range(len(images))], images, labels)
+    trained, history = amr.fit(settings, train, 0, weights_folder(), fp32)
     assert np.isfinite(history.to_numpy(float)).all()
     for branch in ("spotlight", "compensation"):
         state = trained[branch].state_dict()
@@ -93,7 +94,7 @@ def test_amr_starts_from_the_downloaded_weights_trains_and_gives_cams(server, ch
         assert torch.equal(state["stem.1.running_mean"], checkpoint[0]["bn1.running_mean"])  # fixed
         assert not torch.equal(state["stages.3.2.conv1.weight"], checkpoint[0]["layer4.2.conv1.weight"])
 
-    cams = amr.cams(settings, trained, images, fp32)
+    cams = amr.cams(settings, trained, train, fp32)
     assert cams.shape == images.shape
     assert np.isfinite(cams).all()
     assert 0 <= cams.min() < cams.max() <= 1
@@ -146,5 +147,5 @@ def test_the_unet_starts_from_the_downloaded_weights_trains_and_predicts(server,
 def test_weights_with_another_hash_are_refused(server, monkeypatch):
     monkeypatch.setitem(IMAGENET, "resnet50", replace(IMAGENET["resnet50"], sha256="0" * 64))
     with pytest.raises(UserError, match=r"resnet50-0676ba61\.pth.*SHA-256 [0-9a-f]{64} instead of 0{64}"):
-        amr.make_net(amr.AmrSettings.model_validate(BUSI.cams["amr"]).network, weights_folder())
+        amr.make_net(amr.AmrSettings.model_validate(BUSI.cams["amr"]), weights_folder())
     assert not (weights_folder() / IMAGENET["resnet50"].file).exists()
