@@ -102,12 +102,20 @@ class Watch:
         self.train = bench.training.classification.train_classifier
 
     def __call__(
-        self, what: str, parameters: Any, train: ImageSet, losses_of: Any, recipe: Any, seed: int, *rest: Any
+        self,
+        what: str,
+        net: torch.nn.Module,
+        train: ImageSet,
+        losses_of: Any,
+        recipe: Any,
+        seed: int,
+        place: Any,
+        parameters: Any = None,
+        **options: Any,
     ) -> pd.DataFrame:
-        given = list(parameters)
-        groups = given if isinstance(given[0], dict) else [{"params": given}]
+        groups = parameters or [{"params": list(net.parameters())}]
         before = [[value.detach().clone() for value in group["params"]] for group in groups]
-        history = self.train(what, given, train, losses_of, recipe, seed, *rest)
+        history = self.train(what, net, train, losses_of, recipe, seed, place, parameters, **options)
         after = [[value.detach().clone() for value in group["params"]] for group in groups]
         rates = [group.get("lr") for group in groups]
         self.calls.append({"before": before, "after": after, "rates": rates, "recipe": recipe, "seed": seed})
