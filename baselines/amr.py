@@ -112,7 +112,8 @@ def fit(
     context.place(net).train()
 
     if settings.training == "joint":
-        return net.eval(), _fit_branches(settings, net, train, seed, context)
+        history = _fit_branches(settings, net, train, seed, context)
+        return net.eval(), history
 
     optimisation = settings.optimisation.model_copy(update={"epochs": settings.spotlight_epochs})
     alone = settings.model_copy(update={"optimisation": optimisation})

@@ -141,6 +141,13 @@ def test_training_moves_every_part_of_the_network(method):
 
 
 @every_method
+def test_live_batch_norms_count_while_they_train(method):
+    """A network that is trained in evaluation mode by mistake learns nothing, and shows it here."""
+    counts = [int(value) for name, value in shared(method)[2].named_buffers() if name.endswith("num_batches_tracked")]
+    assert all(count > 0 for count in counts)
+
+
+@every_method
 def test_logits_are_finite_and_two_an_image(method):
     module, _, net, _ = shared(method)
     logits = module.logits(net, IMAGES.images, where())
