@@ -71,12 +71,14 @@ def _draw(axis: Axes, panel: Panel) -> None:
 
 def save_curves(panels: dict[str, dict[str, pd.DataFrame]], file: Path) -> None:
     """Total training loss by epoch: one panel a group of networks, one line a network."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(5.5 * len(panels), 3.6), layout="constrained")
+    figure, axes = plt.subplots(1, len(panels), figsize=(6.5 * len(panels), 3.6), layout="constrained")
     for axis, (title, histories) in zip(axes, panels.items(), strict=True):
+        # Twelve rows are more than the ten colours of the usual cycle.
+        axis.set_prop_cycle(color=plt.colormaps["tab20"].colors)
         for name, history in histories.items():
             axis.plot(history["epoch"], history["total"], label=name)
         axis.set(title=title, xlabel="epoch", ylabel="training loss")
-        axis.legend(fontsize=6)
+        axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     _save(figure, file)
 
 
