@@ -74,7 +74,7 @@ def save_curves(panels: dict[str, dict[str, pd.DataFrame]], file: Path) -> None:
     figure, axes = plt.subplots(1, len(panels), figsize=(6.5 * len(panels), 3.6), layout="constrained")
     for axis, (title, histories) in zip(axes, panels.items(), strict=True):
         # Twelve rows are more than the ten colours of the usual cycle.
-        axis.set_prop_cycle(color=plt.colormaps["tab20"].colors)
+        axis.set_prop_cycle(color=[plt.colormaps["tab20"](index) for index in range(20)])
         for name, history in histories.items():
             axis.plot(history["epoch"], history["total"], label=name)
         axis.set(title=title, xlabel="epoch", ylabel="training loss")
