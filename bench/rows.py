@@ -30,6 +30,11 @@ class Row:
         """Whether the row trains on L."""
         return self.images != "whole"
 
+    @property
+    def method(self) -> str:
+        """The method of baselines/ behind a row of Table III or an oracle row."""
+        return self.id.removeprefix("oracle_").removesuffix("_direct")
+
 
 OURS = Row("pseudo_mean_teacher", "Pseudo-MeanTeacher", "pseudo", "mean_teacher", (56.3, 91.3, 73.8))
 # Table II.
@@ -71,6 +76,6 @@ def oracle_rows(names: Sequence[str]) -> list[Row]:
 def predictions(paths: Paths, row: Row, seed: int) -> Path:
     """Folder of one row's predictions, or of its NOT_RUNNABLE note."""
     if row.labels == "direct":
-        return paths.cams / row.id.removesuffix("_direct") / seed_name(seed) / DIRECT
+        return paths.cams / row.method / seed_name(seed) / DIRECT
     base = {"gt": paths.predictions_gt, "oracle": paths.predictions_oracle}.get(row.labels, paths.predictions_weak)
     return base / row.id / seed_name(seed)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from bench.data.images import read_rows, read_table
 from bench.files import write_json
+from bench.metrics import COUNTS, mean_scores
 
 STEPS = np.round(np.arange(0.05, 0.96, 0.05), 2)
 
@@ -29,6 +30,7 @@ def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
 
 
 def mean_iou(masks: np.ndarray, truth: np.ndarray) -> float:
-    """Mean over images of the IoU of bool (n, S, S) masks; an image without tumour in either counts as 1."""
-    both, either = (masks & truth).sum((1, 2)), (masks | truth).sum((1, 2))
-    return float(np.where(either > 0, both / np.maximum(either, 1), 1.0).mean())
+    """Mean over images of the tumour IoU, 0 to 1, of bool (n, S, S) masks, by the evaluator's rules."""
+    outcomes = (masks & truth, masks & ~truth, ~masks & truth, ~masks & ~truth)
+    counts = pd.DataFrame({name: outcome.sum((1, 2)) for name, outcome in zip(COUNTS, outcomes, strict=True)})
+    return mean_scores(counts).tumor_iou / 100

@@ -20,12 +20,11 @@ def run(paths: Paths, settings: Settings) -> None:
     # DVC warns of outputs that are empty.
     notes = {} if settings.oracle else {"off.txt": "no method is listed under oracle"}
     for row in oracle_rows(settings.oracle):
-        method = row.id.removeprefix("oracle_")
         for seed in settings.seeds:
-            search = _search(paths, settings, method, seed)
+            search = _search(paths, settings, row.method, seed)
             for name in (THRESHOLD, CURVE):
                 notes[f"{row.id}/{seed_name(seed)}/{name}"] = (search / name).read_text(encoding="utf-8").rstrip()
-            item = crf_item(paths, settings, method, seed, read_json(search / THRESHOLD)["threshold"])
+            item = crf_item(paths, settings, row.method, seed, read_json(search / THRESHOLD)["threshold"])
             (labels[row.id, seed],) = run_items([item], settings.engine.kind)
 
     def inputs_of(row: Row, seed: int) -> dict[str, Path]:

@@ -37,6 +37,7 @@ def run(paths: Paths, settings: Settings) -> None:
     ablation = [row for row in ROWS if row.id in settings.train.rows]
     ours = [replace(row, label=f"{row.label} (ours)") for row in ablation if row.id == OURS.id]
     last = f" Last row: box prompts to {segmenter}, as in Table II; {rule}." if ours else ""
+    per_image = read_table(paths.evaluation / "per_image.csv")
     for name, title, rows, caption in (
         ("table2", "Table II. Ablation", ablation, f"{ingredients(settings, segmenter)} {rule}."),
         (
@@ -46,7 +47,7 @@ def run(paths: Paths, settings: Settings) -> None:
             f"{baseline_ingredients(settings)}{last}",
         ),
     ):
-        headline, pooled = iou_table(read_table(paths.evaluation / "per_image.csv"), [row.id for row in rows])
+        headline, pooled = iou_table(per_image, [row.id for row in rows])
         _write(
             paths.reports / name,
             f"{title}, IoU in percent on the test set X",

@@ -66,7 +66,7 @@ def segmentation_item(paths: Paths, settings: Settings, row: Row, seed: int, inp
         settings={
             "row": row.id,
             "images": row.images,
-            "recipe": settings.row(row.id.removeprefix("oracle_")).model_dump(),
+            "recipe": settings.row(row.method).model_dump(),
             "seed": seed,
             **machine(settings.engine),
         },
