@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from bench.errors import UserError
 from bench.paths import Paths
 from bench.settings import load
+from bench.timings import recorded
 
 STAGES = {
     "download": "obtain the raw data set (BUSI_ZIP names a copy of BUSI on disk)",
@@ -36,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         settings = load(options.profile)
-        importlib.import_module(f"bench.stages.{options.stage}").run(Paths(options.profile), settings)
+        with recorded(options.profile, options.stage):
+            importlib.import_module(f"bench.stages.{options.stage}").run(Paths(options.profile), settings)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from bench.benchmarks import cams, crf, training
-from bench.benchmarks.__main__ import main, table
+from bench.benchmarks.__main__ import main, stages, table
 from bench.benchmarks.timing import Comparison
+from bench.timings import recorded
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +36,13 @@ def test_every_benchmark_prints_a_ratio(monkeypatch, capsys):
     assert lines[1].startswith("| CAMs, 2 images, ResNet18, 32 px ")
     assert lines[2].startswith("| resnet18 U-Net, 32 px, 2 epochs of 32 images, ")
     assert all(re.search(r"\| \d+\.\d\d +\|$", line) for line in lines)
+
+
+def test_the_time_of_the_stages_is_shown_where_it_was_recorded():
+    assert stages() == ""
+    with recorded("phantom", "cams"):
+        pass
+    assert stages().startswith("\nphantom: 0 s in the stages that ran\n| stage ")
 
 
 def test_the_archive_of_busi_is_used_without_its_masks(tmp_path, monkeypatch):
