@@ -83,7 +83,8 @@ def _size(name: str, value: Any) -> str:
 def _unet(recipe: Segmentation, changed: Sequence[str]) -> str:
     others = f"; rows with settings of their own: {', '.join(changed)}" if changed else ""
     weights = _weights(recipe.initialisation)
-    return f"U-Net with {recipe.encoder} ({weights}, {recipe.optimisation.epochs} epochs{others})"
+    shape = "" if len(recipe.decoder_channels) == 5 else " without its last stage"
+    return f"U-Net with {recipe.encoder}{shape} ({weights}, {recipe.optimisation.epochs} epochs{others})"
 
 
 def _weights(initialisation: str) -> str:

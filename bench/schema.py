@@ -215,11 +215,14 @@ class MeanTeacher(Strict):
 
 
 class Segmentation(Strict):
-    """One row's segmentation training (paper, section II-C and III-A; METHOD 6)."""
+    """One row's segmentation training (paper, section II-C and III-A; METHOD 6).
+
+    decoder_channels: from the coarsest resolution to the image's; four of them leave the encoder's last stage out.
+    """
 
     encoder: Literal["resnet18", "resnet34", "resnet50"]
     initialisation: Initialisation
-    decoder_channels: Annotated[list[Count], Field(min_length=5, max_length=5)]
+    decoder_channels: Annotated[list[Count], Field(min_length=4, max_length=5)]
     optimisation: Optimisation
     augmentation: Augmentation
     updates: Literal["per_v", "per_labelled"]

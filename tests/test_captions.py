@@ -56,6 +56,8 @@ def changed(**blocks: dict) -> Settings:
 def test_a_change_of_pseudo_whole_is_a_change_of_the_baselines_u_net():
     text = baseline_ingredients(changed(rows={"pseudo_whole": {"encoder": "resnet18", "optimisation": {"epochs": 9}}}))
     assert "U-Net with resnet18 (ImageNet weights, 9 epochs)" in text
+    text = baseline_ingredients(changed(rows={"pseudo_whole": {"decoder_channels": [64, 32, 16, 16]}}))
+    assert "U-Net with resnet50 without its last stage (ImageNet weights, 60 epochs)" in text
     text = baseline_ingredients(changed(rows={"amr": {"encoder": "resnet18"}}))
     assert "rows with settings of their own: amr)" in text
 
