@@ -41,6 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; finished items are kept", file=sys.stderr)
+        print("interrupted; finished items are kept, the others go on from their checkpoints", file=sys.stderr)
         return 130
     return 0

@@ -243,8 +243,12 @@ class Train(Strict):
 
 
 class Engine(Strict):
-    """Where items run. `device` and `threads` are part of an item's key: they change the last bits."""
+    """Where items run. `device` and `threads` are part of an item's key: they change the last bits.
+
+    checkpoint_seconds: least time between two checkpoints of one training; 0 keeps one every epoch.
+    """
 
     kind: Literal["inline"]
     device: Literal["auto", "cpu", "cuda"]
     threads: Count
+    checkpoint_seconds: NonNegative
