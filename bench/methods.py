@@ -16,7 +16,9 @@ and at least one of:
 
 settings is the method's own validated block of params.yaml (a MethodSettings), weights the folder of checkpoints,
 context says where to compute, images alone are uint8 grey (n, S, S). All that a trained net knows is in its
-parameters and buffers, which are saved with its results (bench/nets/saved.py loads them). The file's docstring says
+parameters and buffers, which are saved with its results (bench/nets/saved.py loads them). Trainings of one fit have
+different names, and what they change beside their network is named to them (`changes`), so that a killed fit goes on
+from its checkpoints. The file's docstring says
 what the paper says ("Paper:"), what is unclear ("Unclear:"), what was chosen ("Chosen:") and the cost ("Cost:").
 """
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bench.schema import Optimisation
-from bench.training.loop import endless_batches, joined, optimise
+from bench.training.loop import EndlessBatches, joined, optimise
 
 
 def draw(seed: int = 0) -> torch.Generator:
@@ -22,7 +22,7 @@ def settings(epochs: int = 2, **changes: float) -> Optimisation:
 @pytest.mark.parametrize(("count", "size"), [(12, 4), (10, 4), (3, 8), (5, 5), (1, 3)])
 def test_batches_have_the_exact_size_and_every_index_once_a_pass(count, size):
     passes = 4
-    batches = list(islice(endless_batches(count, size, draw()), passes * count))
+    batches = list(islice(EndlessBatches(count, size, draw()), passes * count))
     assert all(batch.shape == (size,) for batch in batches)
     sequence = torch.cat(batches)
     for start in range(0, passes * count, count):
@@ -30,10 +30,10 @@ def test_batches_have_the_exact_size_and_every_index_once_a_pass(count, size):
 
 
 def test_the_order_changes_from_pass_to_pass_and_depends_on_the_seed_alone():
-    first, second = islice(endless_batches(30, 30, draw()), 2)
+    first, second = islice(EndlessBatches(30, 30, draw()), 2)
     assert not torch.equal(first, second)
-    assert torch.equal(first, next(endless_batches(30, 30, draw())))
-    assert not torch.equal(first, next(endless_batches(30, 30, draw(1))))
+    assert torch.equal(first, next(EndlessBatches(30, 30, draw())))
+    assert not torch.equal(first, next(EndlessBatches(30, 30, draw(1))))
 
 
 def test_a_quadratic_is_minimised():
