@@ -1,10 +1,11 @@
-"""The command line: one command a stage, `python -m bench <stage> --profile <name>`."""
+"""The command line: one command a stage, `python -m bench <stage> --profile <name>`, and `python -m bench store`."""
 
 import argparse
 import importlib
 import sys
 from collections.abc import Sequence
 
+from bench import store_commands
 from bench.errors import UserError
 from bench.paths import Paths
 from bench.settings import load
@@ -27,14 +28,19 @@ STAGES = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one stage; 0 when it is done, 2 after a mistake that the user can mend, 130 when interrupted."""
+    """Run one command; 0 when it is done, 2 after a mistake that the user can mend, 130 when interrupted."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     commands = parser.add_subparsers(dest="stage", required=True, metavar="stage")
     for stage, text in STAGES.items():
         command = commands.add_parser(stage, help=text, description=text)
         command.add_argument("--profile", required=True, help="a profile of params.yaml")
+    text = "list, verify or clean up the run store"
+    store_commands.add_arguments(commands.add_parser("store", help=text, description=text))
     options = parser.parse_args(arguments)
     try:
+        if options.stage == "store":
+            store_commands.run(options)
+            return 0
         settings = load(options.profile)
         importlib.import_module(f"bench.stages.{options.stage}").run(Paths(options.profile), settings)
     except UserError as error:
