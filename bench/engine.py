@@ -14,7 +14,7 @@ STORE = Path(".bench/runs")
 def run_items(items: Sequence[Item], kind: Literal["inline"], store: Store | None = None) -> list[Path]:
     """Result folders of `items`, in their order; finished ones are looked up, missing ones computed by engine `kind`.
 
-    A failing item raises at once and leaves nothing behind; items that finished before it stay in the store.
+    A failing item raises at once and leaves its checkpoints alone; items that finished before it stay in the store.
     """
     store = store or Store(STORE)
     keys = [item.key() for item in items]

@@ -130,6 +130,8 @@ def test_every_stage_leaves_its_outputs(finished):
     missing += [name for name in reports if not (finished / REPORTS / name).is_file()]
     assert not missing
     assert not list(finished.rglob("*.tmp"))
+    assert not list((finished / DATA).rglob("item.json"))  # differs from run to run
+    assert not list((finished / ".bench/runs").glob(".*"))
 
 
 def test_metrics_hold_exactly_the_agreed_keys_and_finite_numbers(finished):

@@ -36,6 +36,30 @@ def test_the_order_changes_from_pass_to_pass_and_depends_on_the_seed_alone():
     assert not torch.equal(first, next(EndlessBatches(30, 30, draw(1))))
 
 
+@pytest.mark.parametrize("drawn", [0, 1, 4, 5])
+def test_an_order_goes_on_from_its_state_in_the_middle_of_a_pass(drawn):
+    order, other = EndlessBatches(10, 4, draw()), EndlessBatches(10, 4, draw(1))
+    for _ in range(drawn):
+        next(order)
+    other.load_state_dict(order.state_dict())
+    assert torch.equal(torch.cat(list(islice(order, 7))), torch.cat(list(islice(other, 7))))
+
+
+def test_a_state_stays_as_it_was_and_holds_no_more_than_is_waiting():
+    order = EndlessBatches(10, 4, draw())
+    next(order)
+    state = order.state_dict()
+    expected = torch.cat(list(islice(order, 7)))
+    assert state["waiting"].untyped_storage().nbytes() == 8 * 6
+    order.load_state_dict(state)
+    assert torch.equal(torch.cat(list(islice(order, 7))), expected)
+
+
+def test_there_must_be_something_to_draw_from():
+    with pytest.raises(ValueError, match="no images"):
+        EndlessBatches(0, 4, draw())
+
+
 def test_a_quadratic_is_minimised():
     point = torch.nn.Parameter(torch.tensor([3.0, -2.0]))
     goal = torch.tensor([1.0, 1.0])
