@@ -98,9 +98,11 @@ class Attempts:
         given = (self.folder / store, self.item, planted, self.log, sender)
         process = processes.Process(target=attempt, args=given)
         process.start()
+        sender.close()  # or a process that dies early would be waited for
         receiver.recv()
         start = time.monotonic()
-        process.join(seconds)
+        process.join(600 if seconds is None else seconds)
+        assert seconds is not None or process.exitcode is not None
         process.kill()
         process.join()
         assert process.exitcode in (0, -signal.SIGKILL)
