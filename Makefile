@@ -49,6 +49,6 @@ $(BIN)/.dev: requirements/dev.txt $(BIN)/.run
 
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
 lock: $(BIN)/uv
-	$(LOCK) pyproject.toml --extra pipeline --extra dev -o requirements/dev.txt
-	$(LOCK) pyproject.toml --extra pipeline -c requirements/dev.txt -o requirements/run.txt
+	$(LOCK) pyproject.toml --extra pipeline --extra cluster --extra dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml --extra pipeline --extra cluster -c requirements/dev.txt -o requirements/run.txt
 	echo "uv==$$(uv --version | cut -d' ' -f2)" | $(LOCK) - -o requirements/uv.txt

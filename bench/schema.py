@@ -5,7 +5,7 @@ METHOD in comments means METHOD.md, which records the paper's gaps and the readi
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -243,12 +243,21 @@ class Train(Strict):
 
 
 class Engine(Strict):
-    """Where items run. `device` and `threads` are part of an item's key: they change the last bits.
+    """Where items run. `device` and `threads` are part of an item's key: they change the last bits; the rest is not.
 
+    threads: processor cores of an item. gpus_per_item: the share of a GPU that an item takes when it computes on one.
     checkpoint_seconds: least time between two checkpoints of one training; 0 keeps one every epoch.
     """
 
-    kind: Literal["inline"]
+    kind: Literal["auto", "inline", "ray"]
     device: Literal["auto", "cpu", "cuda"]
     threads: Count
+    gpus_per_item: Positive
     checkpoint_seconds: NonNegative
+
+    @field_validator("gpus_per_item")
+    @classmethod
+    def _share(cls, share: float) -> float:
+        if share > 1 and not share.is_integer():
+            raise ValueError("a share of one GPU (up to 1) or a whole number of GPUs")
+        return share

@@ -20,6 +20,8 @@ HARNESS = {
     "bench.methods": "finds the methods, whose sources count",
     "bench.paths": "places",
     "bench.progress": "prints",
+    "bench.ray_engine": "as bench.engine",
+    "bench.ray_worker": "as bench.engine",
     "bench.schema": "checks values, which count themselves",
     "bench.settings": "reads values, which count themselves",
     "bench.sources": "part of an item's key",

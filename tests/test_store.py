@@ -4,6 +4,7 @@ import errno
 import hashlib
 import importlib
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -19,9 +20,11 @@ from bench import sources
 from bench.engine import run_items
 from bench.errors import UserError
 from bench.files import read_json
+from bench.schema import Engine
 from bench.sources import closure, imports, source_digest, source_file
 from bench.store import Item, Store, checkpoints_beside
 
+INLINE = Engine(kind="inline", device="cpu", threads=1, gpus_per_item=1.0, checkpoint_seconds=0.0)
 WORK = '''
 """Toy work."""
 from pathlib import Path
@@ -193,21 +196,32 @@ def test_a_missing_input_is_a_user_error(tree):
 
 
 def test_results_come_in_the_order_of_the_items(tree, store):
-    run_items([item(tree, "b")], "inline", store)
-    folders = run_items([item(tree, name) for name in "abc"], "inline", store)
+    run_items([item(tree, "b")], INLINE, store)
+    folders = run_items([item(tree, name) for name in "abc"], INLINE, store)
     assert [(folder / "result").read_text() for folder in folders] == ["a", "b", "c"]
 
 
+def test_progress_names_each_item_that_is_computed(tree, store, capsys):
+    run_items([item(tree, "b")], INLINE, store)
+    capsys.readouterr()
+    run_items([item(tree, name) for name in "abc"], INLINE, store)
+    assert re.fullmatch(
+        r"3 items, 1 of them already in the store\n"
+        r"\[1/2\] item a\n\[1/2\] item a: done in \d+ s\n\[2/2\] item c\n\[2/2\] item c: done in \d+ s\n",
+        capsys.readouterr().out,
+    )
+
+
 def test_a_finished_item_is_not_computed_again(tree, store):
-    first = run_items([item(tree, "a"), item(tree, "b")], "inline", store)
-    again = run_items([item(tree, "b"), item(tree, "a")], "inline", store)
+    first = run_items([item(tree, "a"), item(tree, "b")], INLINE, store)
+    again = run_items([item(tree, "b"), item(tree, "a")], INLINE, store)
     assert again == first[::-1]
     assert runs(tree) == ["a", "b"]
 
 
 def test_going_back_to_old_settings_computes_nothing(tree, store):
     for seed in (0, 1, 0):
-        run_items([item(tree, "a", seed=seed)], "inline", store)
+        run_items([item(tree, "a", seed=seed)], INLINE, store)
     assert runs(tree) == ["a", "a"]
 
 
@@ -215,23 +229,23 @@ def test_going_back_to_old_settings_computes_nothing(tree, store):
 def test_what_finished_before_a_failure_is_kept_and_the_failed_item_is_not(tree, store, error):
     items = [item(tree, "a"), item(tree, "b", error=error.__name__), item(tree, "c")]
     with pytest.raises(error):
-        run_items(items, "inline", store)
+        run_items(items, INLINE, store)
     assert names(store.root) == [items[0].key()]
     assert store.find(items[1].key()) is None
     with pytest.raises(error):
-        run_items(items, "inline", store)
+        run_items(items, INLINE, store)
     assert runs(tree) == ["a", "b", "b"]
 
 
 def test_an_item_cannot_change_its_own_settings(tree, store):
     (tree / "toy" / "work.py").write_text("def run(settings, inputs, out):\n    settings.clear()\n    inputs.clear()\n")
     one = item(tree)
-    assert run_items([one], "inline", store) == run_items([one], "inline", store)
+    assert run_items([one], INLINE, store) == run_items([one], INLINE, store)
     assert (one.settings, list(one.inputs)) == ({"name": "a"}, ["counter"])
 
 
 def test_equal_items_of_one_call_are_computed_once(tree, store):
-    folders = run_items([item(tree, "a"), item(tree, "a")], "inline", store)
+    folders = run_items([item(tree, "a"), item(tree, "a")], INLINE, store)
     assert folders[0] == folders[1]
     assert runs(tree) == ["a"]
 
@@ -265,7 +279,7 @@ def test_a_finished_item_says_what_it_is_and_what_it_holds(tree, store):
 def test_an_item_of_a_store_made_before_items_had_records_is_served(tree, store):
     one = item(tree)
     (store.root / one.key()).mkdir(parents=True)
-    assert run_items([one], "inline", store) == [store.root / one.key()]
+    assert run_items([one], INLINE, store) == [store.root / one.key()]
     assert runs(tree) == []
 
 
@@ -315,7 +329,7 @@ def test_what_a_killed_attempt_left_in_the_folder_is_gone_in_the_next(tree, stor
 def test_the_pace_of_checkpoints_reaches_the_item_and_is_not_part_of_its_key(tree, tmp_path):
     rewrite(tree, "(out / 'pace').write_text(str(CHECKPOINT_SECONDS.get()))")
     slow, fast = Store(tmp_path / "slow", checkpoint_seconds=30.0), Store(tmp_path / "fast")
-    folders = [run_items([item(tree)], "inline", store)[0] for store in (slow, fast)]
+    folders = [run_items([item(tree)], INLINE, store)[0] for store in (slow, fast)]
     assert [(folder / "pace").read_text() for folder in folders] == ["30.0", "0.0"]
     assert folders[0].name == folders[1].name
 
