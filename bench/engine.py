@@ -13,8 +13,15 @@ from bench.schema import Engine
 from bench.store import Item, Store
 
 STORE = Path(".bench/runs")
-# Read by Ray when it is imported. A local instance is this user's alone, so it needs no token under the home folder.
-RAY_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0"}
+# Read by Ray when it is imported: it reports to nobody, shows every line of a worker, plainly, and takes our code also
+# in a job that was submitted with code of its own.
+RAY_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_COLOR_PREFIX": "0",
+    "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",
+}
+# A local instance ends with this process, so it needs no token, which Ray would leave in the home folder.
 RAY_LOCAL_SETTINGS = {"RAY_AUTH_MODE": "disabled"}
 Work = Sequence[tuple[Item, str]]
 

@@ -7,6 +7,7 @@ worker does. The project's code travels along, so that a node needs nothing but 
 import importlib
 import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from bench import sources
 from bench.engine import Work, on_gpu
 from bench.errors import UserError
-from bench.files import replacing_folder
+from bench.files import refusals_explained, replacing_folder
 from bench.progress import say
 from bench.ray_worker import Home, Job, Packed, identity, package_versions, run_item, unpack
 from bench.schema import Engine
@@ -32,6 +33,7 @@ from bench.weights import weights_folder
 # How often an item is run again after its worker or node was lost.
 RETRIES = 3
 LOST = (WorkerCrashedError, NodeDiedError, OutOfMemoryError)
+COLOURS = "\x1b\\[[0-9;]*m"
 # Ray's sockets lie some 75 characters below its folder, and Linux takes 107.
 LONGEST_TEMP = 30
 
@@ -42,19 +44,26 @@ def run(work: Work, store: Store, engine: Engine) -> None:
     An item that raises ends the run with its own error; items that finished stay in the store, the others are
     cancelled and keep their checkpoints. UserError: no such cluster, or an item whose worker is lost again and again.
     """
-    store.root.mkdir(parents=True, exist_ok=True)
-    absolute = Store(store.root.resolve(), store.checkpoint_seconds)
+    with refusals_explained(store.root):
+        store.root.mkdir(parents=True, exist_ok=True)
     with _connected(engine):
-        here = ray.get_runtime_context().get_node_id()
-        strategy = NodeAffinitySchedulingStrategy(here, soft=False)
-        home = ray.remote(Home).options(num_cpus=0, scheduling_strategy=strategy).remote(absolute)
-        job = Job(home, here, absolute, identity(absolute.root), package_versions(), weights_folder().resolve())
-        pending = {}
+        job = _job(store)
+        # One function for all items: Ray hands a warm worker from an item to the next only where it is the same.
+        task, pending = ray.remote(run_item), {}
         for position, (item, key) in enumerate(work, 1):
-            abroad = replace(item, inputs={name: path.resolve() for name, path in item.inputs.items()})
-            task = ray.remote(run_item).options(name=item.name, max_retries=RETRIES, **resources(item, engine))
-            pending[task.remote(job, abroad, key)] = (f"[{position}/{len(work)}] {item.name}", item, key)
+            abroad = replace(item, inputs={name: path.absolute() for name, path in item.inputs.items()})
+            run_one = task.options(name=item.name, max_retries=RETRIES, **resources(item, engine))
+            pending[run_one.remote(job, abroad, key)] = (f"[{position}/{len(work)}] {item.name}", item, key)
         _collect(pending, store)
+
+
+def _job(store: Store) -> Job:
+    store, here = Store(store.root.absolute(), store.checkpoint_seconds), ray.get_runtime_context().get_node_id()
+    home = None
+    if os.environ.get("RAY_ADDRESS"):
+        strategy = NodeAffinitySchedulingStrategy(here, soft=False)
+        home = ray.remote(Home).options(num_cpus=0, scheduling_strategy=strategy).remote(store)
+    return Job(home, here, store, identity(store.root), package_versions(), weights_folder().absolute())
 
 
 def resources(item: Item, engine: Engine) -> dict[str, float]:
@@ -94,18 +103,18 @@ def _add(result: Packed, store: Store, key: str) -> None:
 
 
 def _explained(error: RayError, item: Item) -> BaseException:
-    """The item's own error, with its remote traceback as a note; else what became of its worker."""
-    if isinstance(error, RayTaskError):
-        cause: BaseException = error.cause
-        cause.add_note(f"{item.name}, on a Ray worker:\n{error.traceback_str}")
-        return cause
-    if not isinstance(error, LOST):
-        return error
-    reason = " ".join(str(error).split())
-    return UserError(
-        f"{item.name}: its process was lost {RETRIES + 1} times, perhaps for want of memory - run again to go on from"
-        f" its last checkpoint, with fewer items at once (engine.threads, engine.gpus_per_item). Ray says: {reason}"
-    )
+    """What became of an item: its own error, with its remote traceback as a note, or the loss of its worker."""
+    if isinstance(error, LOST):
+        reason = " ".join(str(error).split())
+        return UserError(
+            f"{item.name}: its process was lost {RETRIES + 1} times, perhaps for want of memory - run again to go on"
+            " from its last checkpoint, with fewer items at once (engine.threads, engine.gpus_per_item). Ray says:"
+            f" {reason}"
+        )
+    # An error that cannot be made again here arrives as one of Ray's that holds its text.
+    cause: BaseException = error.cause if isinstance(error, RayTaskError) else error
+    cause.add_note(f"{item.name}, on a Ray worker:\n{re.sub(COLOURS, '', str(error))}")
+    return cause
 
 
 @contextmanager
@@ -121,7 +130,7 @@ def _connected(engine: Engine) -> Iterator[None]:
         code = _code(folder / "code")
         try:
             ray.init(**where, runtime_env={"working_dir": str(code)}, logging_level=logging.WARNING)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray has no error of its own for this
             reason = " ".join(str(error).split())
             raise UserError(f"no Ray {f'cluster at {address}' if address else 'here'}: {reason}") from error
         say(f"Ray: {f'cluster at {address}' if address else 'this machine'}, {_size()}")

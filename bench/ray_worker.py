@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,8 +134,9 @@ class Home:
 class Job:
     """What an item must know about its home.
 
-    home: the actor's handle. node: Ray's id of the home's node. store: the run store, its root an absolute path.
-    identity: device and number of the store's folder. versions: of the home's libraries. weights: its weights folder.
+    home: the actor's handle, None where all workers are at home. node: Ray's id of the home's node. store: the run
+    store, its root an absolute path. identity: device and number of the store's folder. versions: of the home's
+    libraries. weights: its weights folder.
     """
 
     home: Any
@@ -168,6 +170,8 @@ def run_item(job: Job, item: Item, key: str) -> tuple[float, Packed | None]:
         job.store.compute(item, key)
         return time.monotonic() - start, None
     cache = _cache()
+    (cache / "weights").mkdir(exist_ok=True)
+    os.utime(cache / "weights")
     os.environ.setdefault("BUSBENCH_WEIGHTS", str(cache / "weights"))
     inputs = {name: _brought(job.home, path, cache) for name, path in item.inputs.items()}
     with tempfile.TemporaryDirectory(dir=cache) as scratch:
@@ -184,10 +188,12 @@ def run_item(job: Job, item: Item, key: str) -> tuple[float, Packed | None]:
 
 def _answer(reference: Any) -> Any:
     """The result of a call of the home; a UserError there is one here."""
-    try:
-        return ray.get(reference)
-    except RayTaskError as error:
-        raise error.cause from error
+    # While the main thread of a worker waits, Ray lends its cores to a further item; another thread may wait.
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            return thread.submit(ray.get, reference).result()
+        except RayTaskError as error:
+            raise error.cause from error
 
 
 def _cache() -> Path:
@@ -211,7 +217,7 @@ def _brought(home: Any, path: Path, cache: Path) -> Path:
         (reference,) = _answer(home.packed.remote(path))
         with tempfile.TemporaryDirectory(dir=cache) as scratch:
             temporary = Path(scratch) / path.name
-            unpack(ray.get(reference), temporary)
+            unpack(_answer(reference), temporary)
             if digest(temporary) != content:
                 raise UserError(f"{path} changed while it was in use - run again")
             try:
