@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ from bench.weights import weights_folder
 RETRIES = 3
 LOST = (WorkerCrashedError, NodeDiedError, OutOfMemoryError)
 COLOURS = "\x1b\\[[0-9;]*m"
+CONNECT_SECONDS = 10.0
 # Ray's sockets lie some 75 characters below its folder, and Linux takes 107.
 LONGEST_TEMP = 30
 
@@ -121,8 +123,8 @@ def _explained(error: RayError, item: Item) -> BaseException:
 def _connected(engine: Engine) -> Iterator[None]:
     """Ray for the length of the block: the cluster at RAY_ADDRESS, or an instance of our own that leaves nothing."""
     address = os.environ.get("RAY_ADDRESS")
-    if address and "://" in address:
-        raise UserError(f"RAY_ADDRESS is {address} - give <host>:<port> of the cluster's head, on one of its nodes")
+    if address:
+        _check(address)
     top = tempfile.gettempdir()
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir=top if len(top) <= LONGEST_TEMP else "/tmp"))
     try:
@@ -138,6 +140,19 @@ def _connected(engine: Engine) -> Iterator[None]:
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check(address: str) -> None:
+    """Raise UserError where no cluster answers at once; Ray itself would go on trying for a quarter of an hour."""
+    if "://" in address:
+        raise UserError(f"RAY_ADDRESS is {address} - give <host>:<port> of the cluster's head, on one of its nodes")
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise UserError(f"no Ray cluster at {address} ({error}) - start it, or unset RAY_ADDRESS") from error
 
 
 def _local(folder: Path, engine: Engine) -> dict[str, Any]:

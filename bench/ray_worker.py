@@ -56,9 +56,9 @@ def unpack(packed: Packed, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     for name, content in packed.items():
         place = path / name if name else path
-        if content is None:
-            place.mkdir(parents=True, exist_ok=True)
-        else:
+        folder = place if content is None else place.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        if content is not None:
             content.tofile(place)
 
 

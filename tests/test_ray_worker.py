@@ -51,6 +51,11 @@ def test_a_file_arrives_as_it_was(worker, tmp_path, content):
     assert (tmp_path / "target").read_bytes() == content
 
 
+def test_files_arrive_whose_folders_were_not_sent(worker, tmp_path):
+    worker.unpack({"a/b/file": np.frombuffer(b"1", np.uint8)}, tmp_path / "target")
+    assert (tmp_path / "target/a/b/file").read_bytes() == b"1"
+
+
 def test_files_are_mapped_and_outlive_their_folder(worker, tmp_path):
     source = fill(tmp_path / "source")
     packed = worker.pack(source)

@@ -72,4 +72,4 @@ def die(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
 def wait(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
     """Say that it began, and take its time."""
     Path(settings["began"]).touch()
-    time.sleep(600)
+    time.sleep(120)
