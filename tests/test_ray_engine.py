@@ -17,9 +17,16 @@ import pytest
 
 from bench import sources
 from bench.cli import STAGES, main
+from bench.data import masks
+from bench.data.images import STORE
 from bench.engine import run_items
 from bench.errors import UserError
+from bench.paths import Paths
+from bench.rows import ROWS
 from bench.schema import Engine
+from bench.settings import load
+from bench.stages.crf import crf_item
+from bench.stages.training import segmentation_item
 from bench.store import RECORD, Item, Store
 from tests.test_end_to_end import DATA, PROFILE, REPORTS, params, write_params
 
@@ -28,14 +35,14 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed ('.[cluster]')"),
 ]
 # Long enough to be met in the middle, also on a fast machine.
-EPOCHS = 60
+EPOCHS = 40
 
 
 def engine(kind="ray", threads=1, checkpoint_seconds=0.0) -> Engine:
     return Engine(kind=kind, device="cpu", threads=threads, gpus_per_item=1.0, checkpoint_seconds=checkpoint_seconds)
 
 
-def profile(kind: str, threads: int = 1) -> dict:
+def profile(kind: str) -> dict:
     """One method and a gt_whole that takes a while."""
     content = params()
     settings = content[PROFILE]
@@ -46,7 +53,7 @@ def profile(kind: str, threads: int = 1) -> dict:
         "gt_mean_teacher": {},
         "pseudo_mean_teacher": {},
     }
-    settings["engine"] = engine(kind, threads, checkpoint_seconds=1.0).model_dump()
+    settings["engine"] = engine(kind, checkpoint_seconds=1.0).model_dump()
     return content
 
 
@@ -67,9 +74,9 @@ def inline(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def copied(inline, tmp_path) -> Path:
-    """The same folder without what the stages crf and train_gt and those after train_weak made."""
+    """The same folder without what the stages train_gt, evaluate and tables made, and without the store."""
     folder = shutil.copytree(inline, tmp_path / "copied")
-    for name in ("crf", "predictions/gt", "evaluation"):
+    for name in ("predictions/gt", "evaluation"):
         shutil.rmtree(folder / DATA / name)
     shutil.rmtree(folder / REPORTS)
     shutil.rmtree(folder / ".bench")
@@ -83,14 +90,19 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left(monkeypatch, tmp_path):
-    """No process, no temporary folder, nothing in the home folder; this machine has two cores."""
-    import psutil
-
+def two_cores(monkeypatch):
+    """On no cluster, with room for two items, and with the tests' own items among the code that travels."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
     monkeypatch.setattr(sources, "PACKAGES", (*sources.PACKAGES, "tests"))
+
+
+@pytest.fixture
+def nothing_is_left(monkeypatch, tmp_path):
+    """A local instance leaves no process, no temporary folder and nothing in the home folder."""
+    import psutil
+
+    monkeypatch.setenv("HOME", str(tmp_path))
     temporary = Path(tempfile.gettempdir())
     before = set(temporary.glob("ray-*"))
     running = {process.pid for process in psutil.Process().children(recursive=True)}
@@ -102,22 +114,22 @@ def nothing_is_left(monkeypatch, tmp_path):
     assert not (tmp_path / ".ray").exists()
 
 
-def test_a_local_instance_gives_the_folders_that_inline_gives(inline, copied, capfd):
-    """With as many threads as processes in DenseCRF, and two trainings side by side."""
-    write_params(copied, profile("ray", threads=2))
-    run(copied, "crf")
-    write_params(copied, profile("ray"))
-    run(copied, "train_gt")
-    for name in ("crf", "predictions/gt"):
-        assert content(copied / DATA / name) == content(inline / DATA / name)
-    mine, theirs = (content(folder / ".bench/runs") for folder in (copied, inline))
-    trained = {name for name in mine if name.endswith("net.safetensors") or name.endswith("probabilities.npy")}
-    assert len(trained) >= 2
-    assert trained <= set(theirs)
-    assert all(mine[name] == theirs[name] for name in trained)
+def test_a_local_instance_gives_the_folders_that_inline_gives(inline, copied, nothing_is_left, capfd):
+    """Trainings side by side, and DenseCRF, whose processes are children of a worker."""
+    with contextlib.chdir(copied):
+        paths, settings = Paths(PROFILE), load(PROFILE)
+        pooled = settings.model_copy(update={"engine": engine(threads=2)})
+        labels = {"labels": masks.folder(paths) / STORE}
+        rows = [row for row in ROWS if row.labels == "gt" and row.id in settings.train.rows]
+        trainings = [segmentation_item(paths, settings, row, 0, labels) for row in rows]
+        crf = crf_item(paths, pooled, "amr", 0, "otsu")
+        *trained, refined = run_items([*trainings, crf], engine(), Store(copied / ".bench/runs"))
+    assert [content(folder) for folder in trained] == [content(inline / ".bench/runs" / one.name) for one in trained]
+    assert all(content(folder) for folder in trained)
+    assert content(refined) == content(inline / DATA / "crf/amr/seed-0")
     output = capfd.readouterr().out
-    assert "[1/2] gt_whole, seed-0: done in" in output
-    assert "[2/2] gt_mean_teacher, seed-0: done in" in output
+    assert "[1/3] gt_whole, seed-0: done in" in output
+    assert "[3/3] DenseCRF, amr, seed-0: done in" in output
 
 
 def work(function: str, name: str, inputs: dict[str, Path] | None = None, **settings) -> Item:
@@ -132,7 +144,7 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
-def test_an_interrupt_ends_all_and_keeps_what_is_finished(tmp_path, interruptible):
+def test_an_interrupt_ends_all_and_keeps_what_is_finished(tmp_path, nothing_is_left, interruptible):
     """A lost process is no failure: its item is computed again, from its checkpoint."""
     store, began = Store(tmp_path / "runs"), tmp_path / "began"
     lost, endless = work("die", "lost", deaths=1, seconds=0), work("wait", "endless", began=str(began))
@@ -166,7 +178,7 @@ def cluster():
 
 
 @pytest.fixture
-def on_cluster(cluster, nothing_is_left, monkeypatch):
+def on_cluster(cluster, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
     return cluster
 
