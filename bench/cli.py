@@ -1,10 +1,11 @@
-"""The command line: one command a stage, `python -m bench <stage> --profile <name>`."""
+"""The command line: one command a stage, `python -m bench <stage> --profile <name>`, and `diff`."""
 
 import argparse
 import importlib
 import sys
 from collections.abc import Sequence
 
+from bench.compare import compare
 from bench.errors import UserError
 from bench.paths import Paths
 from bench.settings import load
@@ -27,14 +28,18 @@ STAGES = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one stage; 0 when it is done, 2 after a mistake that the user can mend, 130 when interrupted."""
+    """Run one command; 0 when it is done, 2 after a mistake that the user can mend, 130 when interrupted."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     commands = parser.add_subparsers(dest="stage", required=True, metavar="stage")
     for stage, text in STAGES.items():
         command = commands.add_parser(stage, help=text, description=text)
         command.add_argument("--profile", required=True, help="a profile of params.yaml")
+    _add_diff(commands)
     options = parser.parse_args(arguments)
     try:
+        if options.stage == "diff":
+            print(compare(options.a, options.b, options.profile))
+            return 0
         settings = load(options.profile)
         importlib.import_module(f"bench.stages.{options.stage}").run(Paths(options.profile), settings)
     except UserError as error:
@@ -44,3 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted; finished items are kept", file=sys.stderr)
         return 130
     return 0
+
+
+def _add_diff(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "Tables I to III of two commits side by side, in Markdown"
+    command = commands.add_parser("diff", help=text, description=text)
+    command.add_argument("a", metavar="A", help="a commit, branch or tag")
+    command.add_argument("b", metavar="B", nargs="?", help="another; the files here when it is left out")
+    command.add_argument("--profile", help="one profile of params.yaml; all when it is left out")
