@@ -235,6 +235,11 @@ def test_dependencies_are_sources_that_exist_or_outputs_of_earlier_stages(stage)
             assert (ROOT / dep).exists(), dep
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_the_lock(stage):
+    assert "requirements/run.txt" in parts(PIPELINE[stage])["deps"]
+
+
 def test_every_command_is_a_stage_for_every_profile():
     assert list(PIPELINE) == list(STAGES)
     for name, stage in PIPELINE.items():
