@@ -82,12 +82,15 @@ lock: $(BIN)/uv
 
 DOCKER ?= docker
 DOCKER_FLAGS ?=
+DOCKER_BUILD_FLAGS ?=
 DOCKER_GPU ?= --gpus all
 HAS_GPU = $(shell nvidia-smi --list-gpus 2>/dev/null)
 ORIGIN = $(filter http%,$(shell git remote get-url origin 2>/dev/null | sed 's,//[^/@]*@,//,'))
-build-image = $(DOCKER) build --target $(1) --tag busbench:$(1) --build-arg SOURCE=$(or $(ORIGIN),unknown) \
-  --build-arg REVISION=$$(git rev-parse HEAD) .
-run-image = mkdir -p .bench/home && $(DOCKER) run --rm --read-only --tmpfs /tmp:exec --shm-size 2g --cap-drop ALL \
+LABEL := --label org.opencontainers.image
+# Labels, not the Dockerfile's arguments for them: Buildah takes a LABEL from its cache whatever its arguments are.
+build-image = $(DOCKER) build --target $(1) --tag busbench:$(1) $(LABEL).source=$(or $(ORIGIN),unknown) \
+  $(LABEL).revision=$$(git rev-parse HEAD) $(DOCKER_BUILD_FLAGS) .
+run-image = $(DOCKER) run --rm --read-only --tmpfs /tmp:exec --shm-size 2g --cap-drop ALL \
   --security-opt no-new-privileges --user $$(id -u):$$(id -g) --volume "$(CURDIR):/work" $(DOCKER_FLAGS)
 
 # No network: the image holds all that the demo and the tests need.

@@ -191,7 +191,7 @@ def test_the_container_runs_as_the_caller_without_rights(goal, network):
     for part in ("--rm", "--read-only", "--cap-drop ALL", "no-new-privileges", "--user $(id -u):$(id -g)", ":/work"):
         assert part in run
     assert ("--network none" in run) != network
-    assert re.search(r"podman build --target \w+ --tag busbench:\w+ .*--build-arg REVISION=", lines)
+    assert re.search(r"podman build --target \w+ --tag busbench:\w+ .*image\.source=\S+ .*image\.revision=", lines)
 
 
 def test_the_user_s_data_and_weights_are_mounted(tmp_path):
