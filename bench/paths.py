@@ -5,6 +5,8 @@ from pathlib import Path
 
 DATA = Path("data")
 REPORTS = Path("reports")
+# Archives from the network.
+DOWNLOADS = Path(".bench/downloads")
 # A method's trained network, which rests with its item in the run store; no later stage reads it.
 NET = "net.safetensors"
 # In a method's folder of CAMs: its own masks of X.

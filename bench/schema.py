@@ -25,6 +25,22 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class Pretrained(Strict):
+    """A network that starts from an ImageNet checkpoint of bench/artefacts.yaml, or from random weights."""
+
+    initialisation: Initialisation
+
+    @property
+    def architecture(self) -> str:
+        """Name of the checkpoint that fits it."""
+        raise NotImplementedError
+
+    @property
+    def checkpoint(self) -> str | None:
+        """Name of the checkpoint it starts from, None for random weights."""
+        return self.architecture if self.initialisation == "imagenet" else None
+
+
 class BusiData(Strict):
     """The BUSI data set (paper, section III-A)."""
 
@@ -88,14 +104,17 @@ class MethodSettings(Strict):
     settle_batch_norm: bool
 
 
-class CamNetwork(Strict):
+class CamNetwork(Pretrained):
     """A classification ResNet that gives class activation maps (METHOD 1.1)."""
 
     encoder: Literal["resnet10", "resnet18", "resnet34", "resnet50"]
-    initialisation: Initialisation
     output_stride: Literal[8, 16, 32]
     fixed_batch_norm: bool
     frozen_stem: bool
+
+    @property
+    def architecture(self) -> str:
+        return self.encoder
 
     @model_validator(mode="after")
     def _pretrained(self) -> "CamNetwork":
@@ -106,7 +125,7 @@ class CamNetwork(Strict):
         return self
 
 
-class VggNetwork(Strict):
+class VggNetwork(Pretrained):
     """A classification VGG16 that gives class activation maps (METHOD 3, 5.2).
 
     layout: `stride8` is OAA's network, `plain` Zhou's of stride 32. width: factor of all channel numbers.
@@ -115,7 +134,10 @@ class VggNetwork(Strict):
     layout: Literal["stride8", "plain"]
     width: Annotated[float, Field(gt=0.0, le=1.0)]
     batch_norm: bool
-    initialisation: Initialisation
+
+    @property
+    def architecture(self) -> str:
+        return "vgg16"
 
     @model_validator(mode="after")
     def _pretrained(self) -> "VggNetwork":
@@ -124,7 +146,7 @@ class VggNetwork(Strict):
         return self
 
 
-class SwinNetwork(Strict):
+class SwinNetwork(Pretrained):
     """The first three stages of a Swin transformer with side outputs (METHOD 4).
 
     embed_dim: channels of stage 1, doubled at each further one. stochastic_depth: rate at the last block, rising
@@ -136,7 +158,10 @@ class SwinNetwork(Strict):
     heads: Annotated[list[Count], Field(min_length=3, max_length=3)]
     window: Annotated[int, Field(ge=2)]
     stochastic_depth: Annotated[float, Field(ge=0.0, lt=1.0)]
-    initialisation: Initialisation
+
+    @property
+    def architecture(self) -> str:
+        return "swin_t"
 
     @model_validator(mode="after")
     def _sizes(self) -> "SwinNetwork":
@@ -214,16 +239,19 @@ class MeanTeacher(Strict):
     evaluated: Literal["student", "teacher"]
 
 
-class Segmentation(Strict):
+class Segmentation(Pretrained):
     """One row's segmentation training (paper, section II-C and III-A; METHOD 6)."""
 
     encoder: Literal["resnet18", "resnet34", "resnet50"]
-    initialisation: Initialisation
     decoder_channels: Annotated[list[Count], Field(min_length=5, max_length=5)]
     optimisation: Optimisation
     augmentation: Augmentation
     updates: Literal["per_v", "per_labelled"]
     mean_teacher: MeanTeacher
+
+    @property
+    def architecture(self) -> str:
+        return self.encoder
 
     @model_validator(mode="after")
     def _batch(self) -> "Segmentation":

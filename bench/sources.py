@@ -11,6 +11,7 @@ PACKAGES = ("bench", "baselines")
 HARNESS = {
     "baselines": "a package without code",
     "bench": "a package; sets how OpenMP waits",
+    "bench.artefacts": "reads hashes, which count in the keys of what they decide",
     "bench.data": "a package without code",
     "bench.stages": "a package without code",
     "bench.engine": "where items run, not what they do",

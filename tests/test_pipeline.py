@@ -34,7 +34,12 @@ RUN_BY_NAME = {
     "train_weak": ["bench.items.segmentation"],
     "oracle": ["bench.items.crf", "bench.items.oracle", "bench.items.segmentation"],
 }
-DATA_FILES = {"bench.data.busi": ["bench/data/busi_manifest.csv"]}
+DATA_FILES = {
+    "bench.data.busi": ["bench/data/busi_manifest.csv"],
+    # The hashes in it decide which weights a network starts from.
+    "bench.nets.weights": ["bench/artefacts.yaml"],
+    "bench.prompting.sam": ["bench/artefacts.yaml"],
+}
 
 
 def parts(stage: dict[str, Any]) -> dict[str, Any]:

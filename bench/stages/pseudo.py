@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from bench.artefacts import SAM
 from bench.data.images import INDEX, ORIGINALS
 from bench.errors import UserError
 from bench.files import digest
@@ -17,6 +18,9 @@ def run(paths: Paths, settings: Settings) -> None:
     inputs = {"index": paths.images / INDEX, "originals": paths.images / ORIGINALS}
     if options.pop("checkpoint"):
         inputs["checkpoint"] = _own_checkpoint(paths, settings)
+    elif settings.pseudo.segmenter == "sam":
+        # Part of the item's key: other weights give other masks.
+        options["weights"] = SAM[settings.pseudo.variant].sha256
     items = []
     for seed in settings.seeds:
         item = Item(
