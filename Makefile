@@ -1,5 +1,7 @@
 # make demo        phantoms, from nothing to Tables I, II and III, on two processor cores
 # make reproduce   the paper on BUSI (PROFILE=busi-scratch|busi-small|phantom selects another profile)
+# make fetch       everything that PROFILE takes from the network, so that it runs without one; VERIFY=1 only checks
+# make report      tables and report of PROFILE anew from results that are there, as after dvc pull; nothing is trained
 # make bench       what the fast parts gain, as ratios on this machine
 # make test        all tests;  make lint  style and types;  make lock  new requirements files
 PROFILE ?= busi
@@ -10,7 +12,7 @@ export DVC_SITE_CACHE_DIR := $(CURDIR)/.bench/dvc-site-cache
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # `bench` is a folder too.
-.PHONY: demo reproduce bench test lint lock setup
+.PHONY: demo reproduce fetch report bench test lint lock setup
 
 demo: PROFILE := phantom
 demo: reproduce
@@ -19,6 +21,12 @@ reproduce: $(BIN)/.run
 	dvc repro report@$(PROFILE)
 	@cat reports/$(PROFILE)/table1.md reports/$(PROFILE)/table2.md reports/$(PROFILE)/table3.md
 	@echo "More in reports/$(PROFILE)/report.md"
+
+fetch: $(BIN)/.run
+	python -m bench fetch --profile $(PROFILE) $(if $(VERIFY),--verify)
+
+report: $(BIN)/.run
+	dvc repro --single-item --force tables@$(PROFILE) report@$(PROFILE)
 
 bench: $(BIN)/.run
 	python -m bench.benchmarks

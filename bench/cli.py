@@ -1,4 +1,4 @@
-"""The command line: one command a stage, `python -m bench <stage> --profile <name>`."""
+"""The command line: one command a stage, `python -m bench <stage> --profile <name>`, and `fetch`."""
 
 import argparse
 import importlib
@@ -24,19 +24,29 @@ STAGES = {
     "tables": "Tables I to III, metrics.json",
     "report": "report.md with figures",
 }
+FETCH = "bring and verify everything that the profile takes from the network, so that its stages run without one"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one stage; 0 when it is done, 2 after a mistake that the user can mend, 130 when interrupted."""
+    """Run one stage, or fetch what a profile needs.
+
+    Returns 0 when it is done, 2 after a mistake that the user can mend, 130 when interrupted.
+    """
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     commands = parser.add_subparsers(dest="stage", required=True, metavar="stage")
     for stage, text in STAGES.items():
         command = commands.add_parser(stage, help=text, description=text)
         command.add_argument("--profile", required=True, help="a profile of params.yaml")
+    fetching = commands.add_parser("fetch", help=FETCH, description=FETCH)
+    fetching.add_argument("--profile", required=True, help="a profile of params.yaml")
+    fetching.add_argument("--verify", action="store_true", help="only check, without a network")
     options = parser.parse_args(arguments)
     try:
         settings = load(options.profile)
-        importlib.import_module(f"bench.stages.{options.stage}").run(Paths(options.profile), settings)
+        if options.stage == "fetch":
+            importlib.import_module("bench.needs").provide(options.profile, settings, options.verify)
+        else:
+            importlib.import_module(f"bench.stages.{options.stage}").run(Paths(options.profile), settings)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
