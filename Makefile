@@ -10,6 +10,8 @@ BIN := .venv/bin
 export DVC_NO_ANALYTICS := 1
 export DVC_SITE_CACHE_DIR := $(CURDIR)/.bench/dvc-site-cache
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Python that may not keep what it compiled compiles PyTorch and DVC anew in every stage, which takes seconds each.
+unexport PYTHONDONTWRITEBYTECODE
 
 # `bench` is a folder too.
 .PHONY: demo reproduce fetch report bench test lint lock setup

@@ -151,6 +151,7 @@ def _from_address(artefact: Artefact, url: str, path: Path) -> None:
     problem = _mismatch(artefact, part)
     if problem and resumed:
         # The beginning may have come from another mirror or from an older version of the file.
+        say(f"{artefact.file}: what was continued is not the expected file, starting over: {problem}")
         part.unlink()
         _download(artefact, url, part)
         problem = _mismatch(artefact, part)
@@ -202,8 +203,9 @@ def _receive(artefact: Artefact, url: str, part: Path, have: int) -> None:
     except requests.RequestException as error:
         raise _explained(error) from error
     got = part.stat().st_size
-    if total is not None and got < total:
-        raise _FetchError(f"the connection ended after {got} of {total} bytes", again=True)
+    expected = artefact.size if total is None else total
+    if expected is not None and got < expected:
+        raise _FetchError(f"the connection ended after {got} of {expected} bytes", again=True)
 
 
 def _start(response: requests.Response, part: Path, have: int) -> int:
