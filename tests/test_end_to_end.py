@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bench import sources
 from bench.cli import STAGES, main
 
 PROFILE = "tiny"
@@ -180,19 +182,68 @@ def test_a_stage_that_is_run_again_computes_nothing(stage, items, copied, capsys
     assert capsys.readouterr().out == f"{items} items, {items} of them already in the store\n"
 
 
-def test_a_change_of_one_row_trains_that_row_alone(copied, capsys):
-    content, rows = params(), (*WEAK_ROWS, *METHODS)
+def computed(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Run all stages that have items; names of the items that were computed, not found in the store."""
+    capsys.readouterr()
+    run(folder, "cams", "select", "pseudo", "crf", "train_gt", "train_weak", "oracle")
+    return re.findall(r"^\[\d+/\d+\] (.+), seed-0$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_a_change_of_one_row_trains_that_row_alone_and_going_back_nothing(copied, capsys):
+    rows = (*WEAK_ROWS, *METHODS)
+
+    def predictions() -> dict[str, bytes]:
+        return {
+            row: (copied / DATA / "predictions/weak" / row / "seed-0/probabilities.npy").read_bytes() for row in rows
+        }
+
+    before, content = predictions(), params()
     content[PROFILE]["train"]["rows"]["pseudo_subset"] = {"optimisation": {"learning_rate": 0.002}}
     write_params(copied, content)
-    before = {row: (copied / DATA / "predictions/weak" / row / "seed-0/probabilities.npy").read_bytes() for row in rows}
-    capsys.readouterr()
-    run(copied, "train_weak")
-    output = capsys.readouterr().out
-    assert "6 items, 5 of them already in the store" in output
-    assert "[1/1] pseudo_subset, seed-0" in output
-    for row in rows:
-        after = (copied / DATA / "predictions/weak" / row / "seed-0/probabilities.npy").read_bytes()
-        assert (after == before[row]) == (row != "pseudo_subset"), row
+    assert computed(copied, capsys) == ["pseudo_subset"]
+    assert [row for row in rows if predictions()[row] != before[row]] == ["pseudo_subset"]
+    write_params(copied, params())
+    assert computed(copied, capsys) == []
+    assert predictions() == before
+
+
+def test_a_change_of_the_selection_reaches_what_comes_after_it_and_nothing_else(copied, capsys):
+    content = params()
+    content[PROFILE]["select"]["alpha1"] = 30.0
+    write_params(copied, content)
+    with_selection = ["gt_subset", "gt_mean_teacher", *WEAK_ROWS]
+    assert sorted(computed(copied, capsys)) == sorted(["ellipse", *with_selection])
+    assert computed(copied, capsys) == []
+
+
+@pytest.fixture
+def sources_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the sources, from which the items' keys are made."""
+    for package in sources.PACKAGES:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(sources.ROOT / package, tmp_path / "sources" / package, ignore=ignored)
+    monkeypatch.setattr(sources, "ROOT", tmp_path / "sources")
+    sources.imports.cache_clear()
+    yield tmp_path / "sources"
+    sources.imports.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("module", "dependents"),
+    [
+        ("baselines/swin_mil.py", ["swin_mil"]),
+        # The oracle row of OAA has a threshold, and so a DenseCRF, of its own.
+        ("bench/crf.py", ["DenseCRF, amr", "DenseCRF, oaa_cam", "DenseCRF, oaa_cam", "DenseCRF, swin_mil"]),
+        ("bench/prompting/shapes.py", ["ellipse"]),
+        ("bench/items/oracle.py", ["oracle threshold of oaa_cam"]),
+        ("bench/evaluation.py", []),
+    ],
+)
+def test_an_edited_module_makes_exactly_its_dependents_stale(copied, sources_copied, capsys, module, dependents):
+    with (sources_copied / module).open("a", encoding="utf-8") as source:
+        source.write("# edited\n")
+    assert sorted(computed(copied, capsys)) == dependents
+    assert computed(copied, capsys) == []
 
 
 def test_oracle_rows_stand_in_the_report_and_in_no_table(finished):

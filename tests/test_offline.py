@@ -18,7 +18,7 @@ from bench.artefacts import IMAGENET, SAM
 from bench.cli import STAGES, main
 from bench.data import busi
 from bench.data.phantom import write
-from bench.fetch import Artefact
+from bench.fetch import Artefact, fetch
 from bench.nets.resnet import make_cam_resnet
 from bench.nets.swin import make_swin_mil
 from bench.nets.unet import make_unet
@@ -82,8 +82,7 @@ def test_a_network_loads_what_was_fetched_and_asks_nobody(tmp_path, monkeypatch,
         shapes = getattr(torchvision.models, name)(weights=None).state_dict()
     with LocalServer() as server:
         monkeypatch.setitem(IMAGENET, name, serve(server, IMAGENET[name], small_file(shapes)))
-        make(tmp_path)
-    assert server.count.total() == 1
+        fetch(IMAGENET[name], tmp_path)
     with network_cut():
         net = make(tmp_path)
     pretrained = [value for value in net.state_dict().values() if (value == 0.01).all()]
@@ -102,7 +101,7 @@ def test_sam_loads_what_was_fetched_and_asks_nobody(tmp_path, monkeypatch):
     options = {"variant": "vit_b", "checkpoint": None, "weights": tmp_path, "device": "cpu"}
     with LocalServer() as server:
         monkeypatch.setitem(SAM, "vit_b", serve(server, SAM["vit_b"], small_file(tiny_sam().state_dict())))
-        make_segmenter("sam", **options)
+        fetch(SAM["vit_b"], tmp_path)
     with network_cut():
         assert make_segmenter("sam", **options).name == "SAM ViT-B"
 
@@ -146,7 +145,7 @@ def test_every_stage_of_a_fetched_profile_runs_with_the_network_cut(tmp_path, mo
         monkeypatch.delenv(variable, raising=False)
     Path("params.yaml").write_text(yaml.safe_dump(profile()), encoding="utf-8")
     data = tmp_path / "original"
-    write(data, {"benign": 20, "malignant": 10, "normal": 14}, seed=1)
+    write(data, {"benign": 12, "malignant": 6, "normal": 8}, seed=1)
     busi.write_manifest(data, tmp_path / "manifest.csv")
     monkeypatch.setattr(busi, "MANIFEST", tmp_path / "manifest.csv")
     with ZipFile("busi.zip", "w") as archive:
