@@ -22,7 +22,7 @@ from typing import IO
 
 from PIL import Image
 
-from bench.artefacts import BUSI as ARCHIVE
+from bench.artefacts import BUSI
 from bench.data.categories import CATEGORIES
 from bench.data.decode import UNREADABLE, read_mask, read_rgb
 from bench.errors import UserError
@@ -31,6 +31,7 @@ from bench.files import replacing_file, replacing_folder
 from bench.progress import track
 
 PAGE = "https://scholar.cu.edu.eg/?q=afahmy/pages/dataset"
+ARCHIVE = BUSI
 MANIFEST = Path(__file__).with_name("busi_manifest.csv")
 NAMES_SHOWN = 5
 READERS = 4
