@@ -28,7 +28,9 @@ fetch: $(BIN)/.run
 	python -m bench fetch --profile $(PROFILE) $(if $(VERIFY),--verify)
 
 report: $(BIN)/.run
-	dvc repro --single-item --force tables@$(PROFILE) report@$(PROFILE)
+	python -m bench tables --profile $(PROFILE)
+	python -m bench report --profile $(PROFILE)
+	dvc commit --force tables@$(PROFILE) report@$(PROFILE)
 
 bench: $(BIN)/.run
 	python -m bench.benchmarks

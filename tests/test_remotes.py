@@ -19,8 +19,11 @@ TABLES = [f"table{number}.{kind}" for number in (1, 2, 3) for kind in ("md", "cs
 UP_TO_DATE = "Data and pipelines are up to date."
 
 
-def call(folder: Path, *command: str) -> str:
-    """Standard output of a command in `folder`, with the environment that the Makefile gives."""
+MAKE_REPORT = ("make", "--old-file=.venv/bin/.run", "report", f"PROFILE={PROFILE}")
+
+
+def call(folder: Path, *command: str, code: int = 0) -> str:
+    """What a command in `folder` prints, in the environment that the Makefile gives; it must end with `code`."""
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "DVC_NO_ANALYTICS": "1",
@@ -29,8 +32,8 @@ def call(folder: Path, *command: str) -> str:
         **{f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
     }
     done = subprocess.run(command, cwd=folder, env=environment, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, (command, done.stdout, done.stderr)
-    return done.stdout
+    assert done.returncode == code, (command, done.stdout, done.stderr)
+    return done.stdout + done.stderr
 
 
 def smallest() -> dict[str, Any]:
@@ -70,15 +73,16 @@ def pushed(tmp_path: Path) -> Path:
 def test_a_clone_makes_its_tables_from_pulled_results(pushed, tmp_path):
     two = tmp_path / "two"
     call(tmp_path, "git", "clone", "--quiet", str(pushed), str(two))
-    assert not (two / "data").exists()
+    assert "splits/seed-0.csv is missing" in call(two, *MAKE_REPORT, code=2)
+    assert call(two, "git", "status", "--porcelain") == ""
     call(two, "dvc", "pull", "--with-deps", f"report@{PROFILE}")
     assert UP_TO_DATE in call(two, "dvc", "repro", f"report@{PROFILE}")
 
     reports = two / "reports" / PROFILE
     shutil.rmtree(reports)
-    output = call(two, "make", "--old-file=.venv/bin/.run", "report", f"PROFILE={PROFILE}")
-    assert [line for line in output.splitlines() if line.startswith("Running stage")] == [
-        f"Running stage '{stage}@{PROFILE}':" for stage in ("tables", "report")
+    output = call(two, *MAKE_REPORT)
+    assert [line for line in output.splitlines() if line.startswith("python ")] == [
+        f"python -m bench {stage} --profile {PROFILE}" for stage in ("tables", "report")
     ]
     for table in TABLES:
         assert (reports / table).read_bytes() == (pushed / "reports" / PROFILE / table).read_bytes(), table
