@@ -21,7 +21,7 @@ STAGES = {
     "train_weak": "train the rows that learn from pseudo-masks, the baselines' among them",
     "oracle": "rows whose CAM threshold is chosen on training masks (diagnostic, off by default)",
     "evaluate": "judge every row on the test set",
-    "tables": "Tables I to III, metrics.json",
+    "tables": "Tables I to III, paired comparisons, the paper's claims, metrics.json",
     "report": "report.md with figures",
 }
 

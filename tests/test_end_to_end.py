@@ -125,6 +125,7 @@ def test_every_stage_leaves_its_outputs(finished):
         ),
     ]
     reports = [f"table{number}.{kind}" for number in (1, 2, 3) for kind in ("md", "csv")]
+    reports += ["pairs.md", "pairs.csv", "claims.md", "claims.csv"]
     reports += ["metrics.json", "report.md", "figures/baselines.png"]
     missing = [name for name in expected if not (finished / DATA / name).is_file()]
     missing += [name for name in reports if not (finished / REPORTS / name).is_file()]
@@ -134,7 +135,7 @@ def test_every_stage_leaves_its_outputs(finished):
 
 def test_metrics_hold_exactly_the_agreed_keys_and_finite_numbers(finished):
     metrics = read_metrics(finished)
-    assert set(metrics) == {"table1", "table2", "table3"}
+    assert set(metrics) == {"table1", "table2", "table3", "uncertainty"}
     assert set(metrics["table1"]) == {"entire", "N", "K", "V", "X", "L", "U"}
     for counts in metrics["table1"].values():
         assert set(counts) == {"benign", "malignant", "normal", "total"}

@@ -34,7 +34,7 @@ RUN_BY_NAME = {
     "train_weak": ["bench.items.segmentation"],
     "oracle": ["bench.items.crf", "bench.items.oracle", "bench.items.segmentation"],
 }
-DATA_FILES = {"bench.data.busi": ["bench/data/busi_manifest.csv"]}
+DATA_FILES = {"bench.claims": ["bench/claims.yaml"], "bench.data.busi": ["bench/data/busi_manifest.csv"]}
 
 
 def parts(stage: dict[str, Any]) -> dict[str, Any]:
