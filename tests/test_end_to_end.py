@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -147,6 +148,12 @@ def test_metrics_hold_exactly_the_agreed_keys_and_finite_numbers(finished):
     for scores in (*metrics["table2"].values(), *metrics["table3"].values()):
         assert set(scores) == {"tumor_iou", "background_iou", "miou"}
         assert all(math.isfinite(score) and 0 <= score <= 100 for score in scores.values())
+
+
+def test_phantoms_are_compared_with_no_claim_of_the_paper(finished):
+    claims = pd.read_csv(finished / REPORTS / "claims.csv")
+    assert set(claims["Verdict"]) == {"not comparable"}
+    assert len(claims) > 15
 
 
 def test_the_sets_of_table_1_fit_together(finished):
