@@ -182,6 +182,20 @@ def claim(**changes: object) -> Claim:
     )
 
 
+@pytest.mark.parametrize(
+    ("changes", "holds"),
+    [
+        ({"left": "gt_whole.tumor_iou", "right": "gt_subset.tumor_iou"}, True),
+        ({"left": "gt_subset.tumor_iou", "right": "gt_whole.tumor_iou"}, False),
+        ({"left": "gt_whole.tumor_iou", "right": "gt_subset.tumor_iou", "by": 11.6}, True),
+        ({"left": "gt_whole.tumor_iou", "right": "gt_subset.tumor_iou", "by": 11.8}, False),
+    ],
+)
+def test_a_sentence_that_the_papers_tables_deny_is_found(changes, holds):
+    (found,) = judge_claims([claim(**changes)], pd.DataFrame(), VOCABULARY, not_comparable="phantoms")
+    assert found.paper_holds == holds
+
+
 @pytest.mark.parametrize("name", ["gt_hole.miou", "gt_whole.dice", "gt_whole", "table1.Z.total", "table1.N.miou"])
 def test_a_name_that_means_nothing_is_refused(name):
     with pytest.raises(UserError, match=r"gt_hole|dice|gt_whole|table1"):

@@ -58,6 +58,21 @@ def test_the_interval_is_that_of_the_mean_in_the_table():
     assert found.seeds is None
 
 
+def test_the_interval_leans_to_where_the_tail_is():
+    ious = np.sort(skewed(np.random.default_rng(RNG_SEED), 60)) ** 3 / 1e4
+    expected = stats.bootstrap((ious,), np.mean, method="BCa", rng=RNG_SEED).confidence_interval
+    found = of(counts_of("a", ious))
+    assert found.images == pytest.approx((expected.low, expected.high), abs=0.5)
+    tail = np.array([*np.full(55, 10.0), *np.full(5, 90.0)])
+    leaning = of(counts_of("a", tail))
+    assert leaning.images[1] - leaning.value > 1.2 * (leaning.value - leaning.images[0])
+
+
+def test_shares_of_groups_add_up_to_the_mean_over_seeds():
+    both = pd.concat([counts_of("a", [10.0, 20.0, 60.0], seed=0), counts_of("a", [50.0], seed=1)])
+    assert gather(both, ["a"]).shares()[0, 0].sum() == pytest.approx((30 + 50) / 2)
+
+
 def test_all_three_scores_have_intervals_of_their_own():
     found = row_estimates(counts_of("a", np.linspace(20, 80, 40), background=90.0), ["a"])["a"]
     assert {name: round(one.value, 1) for name, one in found.items()} == {
@@ -104,7 +119,7 @@ def test_images_that_all_score_alike_have_an_interval_without_width():
 
 
 def test_the_interval_over_seeds_is_students():
-    assert over_seeds(np.array([10.0, 12.0])) == pytest.approx((11 - 12.706, 11 + 12.706), abs=0.001)
+    assert over_seeds(np.array([10.0, 12.0, 17.0])) == pytest.approx((13 - 8.957, 13 + 8.957), abs=0.001)
     assert over_seeds(np.array([11.0])) is None
 
 
