@@ -12,6 +12,7 @@ from bench.settings import load
 STAGES = {
     "download": "obtain the raw data set (BUSI_ZIP names a copy of BUSI on disk)",
     "prepare": "part images and labels from masks, resize for training",
+    "audit": "near-duplicate images, colour, burnt-in text and calipers",
     "split": "split into N and K",
     "cams": "train the classifiers and extract CAMs",
     "select": "Algorithm 1: regions of interest, subsets L and U",

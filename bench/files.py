@@ -96,3 +96,14 @@ def digest(path: Path) -> str:
     for file in sorted(item for item in path.rglob("*") if item.is_file()):
         total.update(f"{file.relative_to(path).as_posix()}\0{digest(file)}\n".encode())
     return total.hexdigest()
+
+
+def own_file(file: str, sha256: str, where: str) -> Path:
+    """A file of the user's that the setting `where` names; UserError when it is missing or another than it says."""
+    path = Path(file)
+    if not path.is_file():
+        raise UserError(f"{where}.file: {path} does not exist")
+    found = digest(path)
+    if found != sha256:
+        raise UserError(f"{where}.sha256: {path} has the SHA-256 {found} - correct the setting or the file")
+    return path

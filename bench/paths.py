@@ -28,6 +28,11 @@ class Paths:
         return self.data / "images"
 
     @property
+    def audit(self) -> Path:
+        """groups.csv, pairs.csv, flags.csv, summary.json."""
+        return self.data / "audit"
+
+    @property
     def splits(self) -> Path:
         """seed-<s>.csv: id, category, set."""
         return self.data / "splits"

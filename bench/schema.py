@@ -51,10 +51,40 @@ class Prepare(Strict):
     image_size: ImageSize
 
 
-class Split(Strict):
-    """`paper`: Table I's class counts on BUSI and their proportions elsewhere."""
+class Audit(Strict):
+    """When two images count as near-duplicates (METHOD part A).
 
-    protocol: Literal["paper"]
+    thumbnail: side in pixels of what is correlated. crop: the most that may be cut off the height and off the width of
+    one of the two, as a share, tried in steps of 0.04. ncc: normalised cross-correlation above which a pair counts.
+    """
+
+    thumbnail: Annotated[int, Field(ge=8, le=128)]
+    crop: Annotated[float, Field(ge=0.0, le=0.5)]
+    ncc: Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class OwnFile(Strict):
+    """A file of one's own and its SHA-256 (hex), so that another file under the same name is noticed."""
+
+    file: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Split(Strict):
+    """Which images are trained on and which are tested on.
+
+    protocol: `paper` draws Table I's class counts on BUSI and their proportions elsewhere; `grouped` comes as near to
+    them as whole groups of near-duplicates allow. groups: a CSV file (id, group) instead of the audit's groups.
+    """
+
+    protocol: Literal["paper", "grouped"]
+    groups: OwnFile | None
+
+    @model_validator(mode="after")
+    def _groups_are_used(self) -> "Split":
+        if self.groups and self.protocol != "grouped":
+            raise ValueError("groups without protocol: grouped would not be used; set groups: null")
+        return self
 
 
 class Augmentation(Strict):
@@ -168,19 +198,12 @@ class Select(Strict):
         return self
 
 
-class Checkpoint(Strict):
-    """A file of one's own and its SHA-256 (hex), so that another file under the same name is noticed."""
-
-    file: str
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-
-
 class Pseudo(Strict):
     """Box prompt to pseudo-mask: the segmenter, and what an image without a ROI becomes (METHOD 7, 10c)."""
 
     segmenter: Literal["sam", "grabcut", "ellipse", "box"]
     variant: Literal["vit_h", "vit_l", "vit_b"]
-    checkpoint: Checkpoint | None
+    checkpoint: OwnFile | None
     without_roi: Literal["background", "skip"]
 
 
