@@ -45,7 +45,8 @@ def _cut(settings: Settings) -> str:
 def _data(settings: Settings) -> str:
     on_busi = isinstance(settings.data, BusiData)
     data = "BUSI" if on_busi else "Synthetic B-mode phantoms: a check of the machinery, never compared with the paper"
-    return f"{data}. {settings.prepare.image_size} px."
+    split = "" if settings.split.protocol == "paper" else " Split by whole groups of near-duplicate images."
+    return f"{data}. {settings.prepare.image_size} px.{split}"
 
 
 def _network(settings: Settings, method: str) -> str:

@@ -3,6 +3,7 @@
 import pytest
 
 from bench.captions import baseline_ingredients, ingredients
+from bench.schema import Split
 from bench.settings import Settings, load
 
 
@@ -20,6 +21,14 @@ def test_stand_ins_are_named(profile):
 
 def test_phantoms_are_never_compared_with_the_paper():
     assert "never compared with the paper" in ingredients(load("phantom"), "box")
+
+
+def test_a_split_by_groups_is_named():
+    settings = load("busi")
+    grouped = settings.model_copy(update={"split": Split(protocol="grouped", groups=None)})
+    for text in (ingredients(grouped, "box"), baseline_ingredients(grouped)):
+        assert "Split by whole groups of near-duplicate images." in text
+    assert "near-duplicate" not in ingredients(settings, "box")
 
 
 def test_rows_with_settings_of_their_own_are_named():

@@ -89,7 +89,7 @@ def repeated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All again from scratch in another folder; the weak stages run while no mask is there."""
     folder, aside = tmp_path_factory.mktemp("repeated"), tmp_path_factory.mktemp("aside")
     write_params(folder, params())
-    run(folder, "download", "prepare", "split")
+    run(folder, "download", "prepare", "audit", "split")
     with masks_removed(folder, aside):
         run(folder, *WITHOUT_MASKS)
     run(folder, "train_gt", "oracle", "evaluate", "tables")
@@ -102,6 +102,8 @@ def test_every_stage_leaves_its_outputs(finished):
         "images/index.csv",
         "images/store.npy",
         "masks/store.npy",
+        "masks/counts.csv",
+        *(f"audit/{name}" for name in ("groups.csv", "pairs.csv", "flags.csv", "summary.json")),
         f"splits/{seed}.csv",
         *(
             f"cams/{method}/{seed}/{name}"
@@ -134,7 +136,8 @@ def test_every_stage_leaves_its_outputs(finished):
 
 def test_metrics_hold_exactly_the_agreed_keys_and_finite_numbers(finished):
     metrics = read_metrics(finished)
-    assert set(metrics) == {"table1", "table2", "table3"}
+    assert set(metrics) == {"table1", "table2", "table3", "leaks"}
+    assert metrics["leaks"] == {"seed-0": {"X": 0, "X_percent": 0.0, "K": 0, "K_percent": 0.0}}
     assert set(metrics["table1"]) == {"entire", "N", "K", "V", "X", "L", "U"}
     for counts in metrics["table1"].values():
         assert set(counts) == {"benign", "malignant", "normal", "total"}

@@ -9,6 +9,7 @@ import pandas as pd
 
 from bench.captions import baseline_ingredients, ingredients
 from bench.data.images import read_table
+from bench.data.splits import leaks
 from bench.files import read_json, replacing_file, write_json
 from bench.paths import Paths, seed_name
 from bench.progress import say
@@ -56,7 +57,15 @@ def run(paths: Paths, settings: Settings) -> None:
             f"{_gaps(paths, rows)}",
         )
         metrics[name] = headline
+    metrics["leaks"] = _leaks(paths, settings)
     write_json(paths.reports / "metrics.json", metrics)
+
+
+def _leaks(paths: Paths, settings: Settings) -> dict[str, dict[str, float]]:
+    """By seed, the test images with a near-duplicate among the training images, whatever the protocol."""
+    groups = read_table(paths.audit / "groups.csv")
+    names = [seed_name(seed) for seed in settings.seeds]
+    return {name: leaks(read_table(paths.splits / f"{name}.csv"), groups) for name in names}
 
 
 def _gaps(paths: Paths, rows: Sequence[Row]) -> str:
