@@ -137,7 +137,9 @@ def fit(
         memory.remember(ids, accumulate(before, current, tumour_first, last))
         classifier.train()
 
-    history = fit_cam_net("OAA-CAM", classifier, train, settings, seed, context, after_epoch)
+    history = fit_cam_net(
+        "OAA-CAM", classifier, train, settings, seed, context, after_epoch, changes={"memory": memory}
+    )
     if settings.integral:
         history = joined(history, _fit_integral(net["integral"], images, memory.maps, settings, seed, context))
     return net.eval(), history
@@ -152,11 +154,12 @@ def _fit_integral(
     from bench.runtime import generator
     from bench.training.augment import normalise, random_affine, to_float, warp
     from bench.training.batch_norm import settle
-    from bench.training.loop import endless_batches, optimise
+    from bench.training.checkpoint import Checkpoint
+    from bench.training.loop import EndlessBatches, optimise
 
     net.train()
     grey, batch_size = torch.from_numpy(images).to(context.device), settings.optimisation.batch_size
-    order = endless_batches(len(grey), batch_size, generator(context.device, "integral", seed))
+    order = EndlessBatches(len(grey), batch_size, generator(context.device, "integral", seed))
     affine = generator(context.device, "integral augmentation", seed)
 
     def losses(update: int) -> dict[str, torch.Tensor]:
@@ -170,7 +173,9 @@ def _fit_integral(
         return {"total": loss, "integral": loss}
 
     per_epoch = -(-len(grey) // batch_size)
-    history = optimise("OAA-CAM, integral", net.parameters(), losses, settings.optimisation, per_epoch)
+    what = "OAA-CAM, integral"
+    checkpoint = Checkpoint(what, context, {"net": net, "order": order, "augmentation": affine})
+    history = optimise(what, net.parameters(), losses, settings.optimisation, per_epoch, checkpoint=checkpoint)
     if settings.settle_batch_norm:
         settle(net, images, net, batch_size, seed, context)
     return history

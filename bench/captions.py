@@ -45,7 +45,8 @@ def _cut(settings: Settings) -> str:
 def _data(settings: Settings) -> str:
     on_busi = isinstance(settings.data, BusiData)
     data = "BUSI" if on_busi else "Synthetic B-mode phantoms: a check of the machinery, never compared with the paper"
-    return f"{data}. {settings.prepare.image_size} px."
+    split = "" if settings.split.protocol == "paper" else " Split by whole groups of near-duplicate images."
+    return f"{data}. {settings.prepare.image_size} px.{split}"
 
 
 def _network(settings: Settings, method: str) -> str:
@@ -83,7 +84,8 @@ def _size(name: str, value: Any) -> str:
 def _unet(recipe: Segmentation, changed: Sequence[str]) -> str:
     others = f"; rows with settings of their own: {', '.join(changed)}" if changed else ""
     weights = _weights(recipe.initialisation)
-    return f"U-Net with {recipe.encoder} ({weights}, {recipe.optimisation.epochs} epochs{others})"
+    shape = "" if len(recipe.decoder_channels) == 5 else " without its last stage"
+    return f"U-Net with {recipe.encoder}{shape} ({weights}, {recipe.optimisation.epochs} epochs{others})"
 
 
 def _weights(initialisation: str) -> str:

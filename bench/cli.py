@@ -1,17 +1,20 @@
-"""The command line: one command a stage, `python -m bench <stage> --profile <name>`."""
+"""The command line: one command a stage, `python -m bench <stage> --profile <name>`, and those of COMMANDS."""
 
 import argparse
 import importlib
 import sys
 from collections.abc import Sequence
 
+from bench import compare, needs, store_commands
 from bench.errors import UserError
 from bench.paths import Paths
 from bench.settings import load
+from bench.timings import recorded
 
 STAGES = {
     "download": "obtain the raw data set (BUSI_ZIP names a copy of BUSI on disk)",
     "prepare": "part images and labels from masks, resize for training",
+    "audit": "near-duplicate images, colour, burnt-in text and calipers",
     "split": "split into N and K",
     "cams": "train the classifiers and extract CAMs",
     "select": "Algorithm 1: regions of interest, subsets L and U",
@@ -21,26 +24,38 @@ STAGES = {
     "train_weak": "train the rows that learn from pseudo-masks, the baselines' among them",
     "oracle": "rows whose CAM threshold is chosen on training masks (diagnostic, off by default)",
     "evaluate": "judge every row on the test set",
-    "tables": "Tables I to III, metrics.json",
+    "tables": "Tables I to III, paired comparisons, the paper's claims, metrics.json",
     "report": "report.md with figures",
+}
+# Modules with add_arguments(parser) and run(options), and what they do.
+COMMANDS = {
+    "fetch": (needs, "bring and verify all that a profile takes from the network, so that its stages run without one"),
+    "store": (store_commands, "list, verify or clean up the run store"),
+    "diff": (compare, "Tables I to III of two commits side by side, in Markdown"),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one stage; 0 when it is done, 2 after a mistake that the user can mend, 130 when interrupted."""
+    """Run one stage or command; 0 when done, 2 after a mistake that the user can mend, 130 when interrupted."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     commands = parser.add_subparsers(dest="stage", required=True, metavar="stage")
     for stage, text in STAGES.items():
         command = commands.add_parser(stage, help=text, description=text)
         command.add_argument("--profile", required=True, help="a profile of params.yaml")
+    for name, (module, text) in COMMANDS.items():
+        module.add_arguments(commands.add_parser(name, help=text, description=text))
     options = parser.parse_args(arguments)
     try:
+        if options.stage in COMMANDS:
+            COMMANDS[options.stage][0].run(options)
+            return 0
         settings = load(options.profile)
-        importlib.import_module(f"bench.stages.{options.stage}").run(Paths(options.profile), settings)
+        with recorded(options.profile, options.stage):
+            importlib.import_module(f"bench.stages.{options.stage}").run(Paths(options.profile), settings)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; finished items are kept", file=sys.stderr)
+        print("interrupted; finished items are kept, the others go on from their checkpoints", file=sys.stderr)
         return 130
     return 0

@@ -1,30 +1,90 @@
-"""Where items run. `inline` runs them one after the other in this process."""
+"""Where items run: `inline` one after the other in this process, `ray` side by side on this machine or a cluster."""
 
+import importlib.util
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from bench.errors import UserError
 from bench.progress import say
+from bench.schema import Engine
 from bench.store import Item, Store
 
 STORE = Path(".bench/runs")
+# Read by Ray when it is imported: it reports to nobody, shows every line of a worker, plainly, and takes our code also
+# in a job that was submitted with code of its own.
+RAY_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_COLOR_PREFIX": "0",
+    "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",
+}
+# A local instance ends with this process, so it needs no token, which Ray would leave in the home folder.
+RAY_LOCAL_SETTINGS = {"RAY_AUTH_MODE": "disabled"}
+Work = Sequence[tuple[Item, str]]
 
 
-def run_items(items: Sequence[Item], kind: Literal["inline"], store: Store | None = None) -> list[Path]:
-    """Result folders of `items`, in their order; finished ones are looked up, missing ones computed by engine `kind`.
+def run_items(items: Sequence[Item], engine: Engine, store: Store | None = None) -> list[Path]:
+    """Result folders of `items`, in their order; finished ones are looked up, missing ones computed.
 
-    A failing item raises at once and leaves nothing behind; items that finished before it stay in the store.
+    A failing item raises its own error at once and leaves its checkpoints alone; items that finished before it stay in
+    the store. Raises UserError where `engine` asks for Ray and Ray cannot be had.
     """
-    store = store or Store(STORE)
+    store = store or Store(STORE, engine.checkpoint_seconds)
     keys = [item.key() for item in items]
     missing = [index for index, key in enumerate(keys) if store.find(key) is None and key not in keys[:index]]
     say(f"{len(items)} items, {len(items) - len(missing)} of them already in the store")
-    ENGINES[kind]([(items[index], keys[index]) for index in missing], store)
+    work = [(items[index], keys[index]) for index in missing]
+    if choose(engine, [item for item, _ in work]) == "ray":
+        _ray(work, store, engine)
+    else:
+        _inline(work, store)
     return [store.root / key for key in keys]
 
 
-def _inline(work: Sequence[tuple[Item, str]], store: Store) -> None:
+def choose(engine: Engine, missing: Sequence[Item]) -> Literal["inline", "ray"]:
+    """The kind of engine that computes `missing`; "auto" takes Ray where it is installed and can help.
+
+    It can help on a cluster, and on this machine when several items are missing and there is room for more than one.
+    Raises UserError when Ray is asked for and is not installed.
+    """
+    if engine.kind == "ray" and not _installed():
+        raise UserError("engine.kind is ray, but Ray is not installed - pip install '.[cluster]', or set it to auto")
+    if not missing or engine.kind == "inline" or not _installed():
+        return "inline"
+    several = len(missing) > 1 and slots_here(engine, missing[0]) > 1
+    return "ray" if engine.kind == "ray" or on_cluster(engine) or several else "inline"
+
+
+def _installed() -> bool:
+    return importlib.util.find_spec("ray") is not None
+
+
+def on_cluster(engine: Engine) -> bool:
+    """Whether items run on the Ray cluster that RAY_ADDRESS names."""
+    return engine.kind != "inline" and bool(os.environ.get("RAY_ADDRESS")) and _installed()
+
+
+def on_gpu(item: Item) -> bool:
+    """Whether the item computes on a GPU."""
+    return item.settings.get("device") == "cuda"
+
+
+def slots_here(engine: Engine, item: Item) -> int:
+    """How many items like `item` this machine has room for: by processor cores, or by GPUs and a core each."""
+    cores = len(os.sched_getaffinity(0))
+    if not on_gpu(item):
+        return cores // engine.threads
+    import torch
+
+    share = engine.gpus_per_item
+    gpus = torch.cuda.device_count()
+    return min(cores, gpus * int(1 / share) if share <= 1 else gpus // int(share))
+
+
+def _inline(work: Work, store: Store) -> None:
     for position, (item, key) in enumerate(work, 1):
         start, place = time.monotonic(), f"[{position}/{len(work)}] {item.name}"
         say(place)
@@ -32,4 +92,10 @@ def _inline(work: Sequence[tuple[Item, str]], store: Store) -> None:
         say(f"{place}: done in {time.monotonic() - start:.0f} s")
 
 
-ENGINES = {"inline": _inline}
+def _ray(work: Work, store: Store, engine: Engine) -> None:
+    local = {} if os.environ.get("RAY_ADDRESS") else RAY_LOCAL_SETTINGS
+    for name, value in {**RAY_SETTINGS, **local}.items():
+        os.environ.setdefault(name, value)
+    from bench.ray_engine import run
+
+    run(work, store, engine)

@@ -38,6 +38,7 @@ class Artefact:
     `file` is its local name and `urls` are tried in order. `sha256` is the lower-case hexadecimal SHA-256
     of its bytes or a prefix of it of at least 8 digits (torchvision publishes only the prefix of some
     checkpoints), or None where the content is verified by the caller. `size` is in bytes, None when unknown.
+    `needed_by` says in words which settings ask for it.
     """
 
     file: str
@@ -45,6 +46,7 @@ class Artefact:
     sha256: str | None
     size: int | None
     licence: str
+    needed_by: str = ""
 
     def __post_init__(self) -> None:
         if self.sha256 is not None and not re.fullmatch("[0-9a-f]{8,64}", self.sha256):
@@ -81,6 +83,13 @@ def fetch(artefact: Artefact, folder: Path) -> Path:
         reason = error.strerror or error
         raise UserError(f"cannot write {path}: {reason} - free space or mend the permissions") from error
     return path
+
+
+def require(artefact: Artefact, folder: Path) -> None:
+    """Raise UserError unless `folder`/`artefact.file` is there with the right content; no network is asked."""
+    path = folder / artefact.file
+    if not _is_present(artefact, path):
+        raise UserError(f"{path} is missing - make fetch brings it")
 
 
 def _is_present(artefact: Artefact, path: Path) -> bool:
@@ -142,6 +151,7 @@ def _from_address(artefact: Artefact, url: str, path: Path) -> None:
     problem = _mismatch(artefact, part)
     if problem and resumed:
         # The beginning may have come from another mirror or from an older version of the file.
+        say(f"{artefact.file}: what was continued is not the expected file, starting over: {problem}")
         part.unlink()
         _download(artefact, url, part)
         problem = _mismatch(artefact, part)
@@ -193,8 +203,9 @@ def _receive(artefact: Artefact, url: str, part: Path, have: int) -> None:
     except requests.RequestException as error:
         raise _explained(error) from error
     got = part.stat().st_size
-    if total is not None and got < total:
-        raise _FetchError(f"the connection ended after {got} of {total} bytes", again=True)
+    expected = artefact.size if total is None else total
+    if expected is not None and got < expected:
+        raise _FetchError(f"the connection ended after {got} of {expected} bytes", again=True)
 
 
 def _start(response: requests.Response, part: Path, have: int) -> int:
@@ -220,6 +231,8 @@ def _explained(error: requests.RequestException) -> _FetchError:
     """A short reason: the text of a connection error names Python objects and fills several lines."""
     if isinstance(error, requests.exceptions.SSLError):
         return _FetchError("the server's certificate is not accepted")
+    if isinstance(error, requests.TooManyRedirects):
+        return _FetchError("the server redirects in circles")
     if isinstance(error, requests.Timeout):
         return _FetchError("the server did not answer in time", again=True)
     if isinstance(error, requests.exceptions.ChunkedEncodingError):

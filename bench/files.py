@@ -21,12 +21,10 @@ def replacing_file(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        _explain(path, error)
-        raise
+        with refusals_explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            temporary.replace(path)
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -40,17 +38,15 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-        yield temporary
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-        temporary.replace(path)
-    except OSError as error:
-        _explain(path, error)
-        raise
+        with refusals_explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.mkdir()
+            yield temporary
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+            temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -59,14 +55,19 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
-def _explain(path: Path, error: OSError) -> None:
-    """Raise the UserError for `error` when it is about writing `path`; return when it is about something else."""
-    about = Path(str(error.filename)) if error.filename is not None else None
-    near = about is not None and (about == path.parent or path.parent in about.parents or about in path.parents)
-    if error.errno in REFUSALS or (near and not isinstance(error, FileNotFoundError)):
-        raise UserError(
-            f"cannot write {path}: {error.strerror} - free space or mend the permissions, then run again"
-        ) from error
+@contextmanager
+def refusals_explained(path: Path) -> Iterator[None]:
+    """Turn an OSError of the block that is about writing `path` into a UserError; others pass as they are."""
+    try:
+        yield
+    except OSError as error:
+        about = Path(str(error.filename)) if error.filename is not None else None
+        near = about is not None and (about == path.parent or path.parent in about.parents or about in path.parents)
+        if error.errno in REFUSALS or (near and not isinstance(error, FileNotFoundError)):
+            raise UserError(
+                f"cannot write {path}: {error.strerror} - free space or mend the permissions, then run again"
+            ) from error
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -96,3 +97,14 @@ def digest(path: Path) -> str:
     for file in sorted(item for item in path.rglob("*") if item.is_file()):
         total.update(f"{file.relative_to(path).as_posix()}\0{digest(file)}\n".encode())
     return total.hexdigest()
+
+
+def own_file(file: str, sha256: str, where: str) -> Path:
+    """A file of the user's that the setting `where` names; UserError when it is missing or another than it says."""
+    path = Path(file)
+    if not path.is_file():
+        raise UserError(f"{where}.file: {path} does not exist")
+    found = digest(path)
+    if found != sha256:
+        raise UserError(f"{where}.sha256: {path} has the SHA-256 {found} - correct the setting or the file")
+    return path

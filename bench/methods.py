@@ -14,10 +14,13 @@ and at least one of:
     segment   (settings, net, images, context) -> float32 (n, S, S) in [0, 1], tumour where above 0.5;
               judged as they are: row <id>_direct
 
-settings is the method's own validated block of params.yaml (a MethodSettings), weights the folder of checkpoints,
-context says where to compute, images alone are uint8 grey (n, S, S). All that a trained net knows is in its
-parameters and buffers, which are saved with its results (bench/nets/saved.py loads them). The file's docstring says
-what the paper says ("Paper:"), what is unclear ("Unclear:"), what was chosen ("Chosen:") and the cost ("Cost:").
+settings is the method's own validated block of params.yaml (a MethodSettings; what in it describes a network that may
+start from ImageNet weights is a bench.schema.Pretrained, so that `fetch` brings them), weights the folder of
+checkpoints, context says where to compute, images alone are uint8 grey (n, S, S). All that a trained net knows is in
+its parameters and buffers, which are saved with its results (bench/nets/saved.py loads them). Trainings of one fit
+have different names, and what they change beside their network is named to them (`changes`), so that a killed fit goes
+on from its checkpoints. The file's docstring says what the paper says ("Paper:"), what is unclear ("Unclear:"), what
+was chosen ("Chosen:") and the cost ("Cost:").
 """
 
 import importlib

@@ -5,6 +5,8 @@ from pathlib import Path
 
 DATA = Path("data")
 REPORTS = Path("reports")
+# Archives from the network.
+DOWNLOADS = Path(".bench/downloads")
 # A method's trained network, which rests with its item in the run store; no later stage reads it.
 NET = "net.safetensors"
 # In a method's folder of CAMs: its own masks of X.
@@ -26,6 +28,11 @@ class Paths:
     def images(self) -> Path:
         """Prepared images and image-level labels."""
         return self.data / "images"
+
+    @property
+    def audit(self) -> Path:
+        """groups.csv, pairs.csv, flags.csv, summary.json."""
+        return self.data / "audit"
 
     @property
     def splits(self) -> Path:

@@ -3,7 +3,8 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
@@ -12,10 +13,15 @@ from bench.seeding import seed_for
 
 @dataclass(frozen=True)
 class Context:
-    """Where an item computes: device, and autocast to bfloat16 or not."""
+    """Where an item computes: device, and autocast to bfloat16 or not.
+
+    checkpoints: folder of its trainings' checkpoints, or None to keep none. trainings: those that began so far.
+    """
 
     device: torch.device
     bf16: bool
+    checkpoints: Path | None = None
+    trainings: set[str] = field(default_factory=set, compare=False, repr=False)
 
     def place(self, net: torch.nn.Module) -> torch.nn.Module:
         """Move a network to the device, its convolutions in channels-last memory."""
@@ -28,7 +34,7 @@ class Context:
             yield
 
 
-def context(device: str, threads: int, precision: str) -> Context:
+def context(device: str, threads: int, precision: str, checkpoints: Path | None = None) -> Context:
     """Set the process up and give the context. `device` is "cpu" or "cuda" (resolve "auto" before)."""
     # cuBLAS is deterministic only with a fixed workspace; harmless elsewhere.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -39,7 +45,7 @@ def context(device: str, threads: int, precision: str) -> Context:
     torch.backends.cudnn.benchmark = False
     # fp32 means fp32: no TensorFloat-32 inside convolutions.
     torch.backends.cudnn.allow_tf32 = False
-    return Context(torch.device(device), precision == "bf16")
+    return Context(torch.device(device), precision == "bf16", checkpoints)
 
 
 def generator(device: torch.device, *parts: str | int) -> torch.Generator:

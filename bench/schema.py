@@ -5,7 +5,7 @@ METHOD in comments means METHOD.md, which records the paper's gaps and the readi
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -23,6 +23,22 @@ class Strict(BaseModel):
     """A block of settings: unknown keys and silently converted types are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Pretrained(Strict):
+    """A network that starts from an ImageNet checkpoint of bench/artefacts.yaml, or from random weights."""
+
+    initialisation: Initialisation
+
+    @property
+    def architecture(self) -> str:
+        """Name of the checkpoint that fits it."""
+        raise NotImplementedError
+
+    @property
+    def checkpoint(self) -> str | None:
+        """Name of the checkpoint it starts from, None for random weights."""
+        return self.architecture if self.initialisation == "imagenet" else None
 
 
 class BusiData(Strict):
@@ -51,10 +67,40 @@ class Prepare(Strict):
     image_size: ImageSize
 
 
-class Split(Strict):
-    """`paper`: Table I's class counts on BUSI and their proportions elsewhere."""
+class Audit(Strict):
+    """When two images count as near-duplicates (METHOD part A).
 
-    protocol: Literal["paper"]
+    thumbnail: side in pixels of what is correlated. crop: the most that may be cut off the height and off the width of
+    one of the two, as a share, tried in steps of 0.04. ncc: normalised cross-correlation above which a pair counts.
+    """
+
+    thumbnail: Annotated[int, Field(ge=8, le=128)]
+    crop: Annotated[float, Field(ge=0.0, le=0.5)]
+    ncc: Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class OwnFile(Strict):
+    """A file of one's own and its SHA-256 (hex), so that another file under the same name is noticed."""
+
+    file: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Split(Strict):
+    """Which images are trained on and which are tested on.
+
+    protocol: `paper` draws Table I's class counts on BUSI and their proportions elsewhere; `grouped` comes as near to
+    them as whole groups of near-duplicates allow. groups: a CSV file (id, group) instead of the audit's groups.
+    """
+
+    protocol: Literal["paper", "grouped"]
+    groups: OwnFile | None
+
+    @model_validator(mode="after")
+    def _groups_are_used(self) -> "Split":
+        if self.groups and self.protocol != "grouped":
+            raise ValueError("groups without protocol: grouped would not be used; set groups: null")
+        return self
 
 
 class Augmentation(Strict):
@@ -88,14 +134,17 @@ class MethodSettings(Strict):
     settle_batch_norm: bool
 
 
-class CamNetwork(Strict):
+class CamNetwork(Pretrained):
     """A classification ResNet that gives class activation maps (METHOD 1.1)."""
 
     encoder: Literal["resnet10", "resnet18", "resnet34", "resnet50"]
-    initialisation: Initialisation
     output_stride: Literal[8, 16, 32]
     fixed_batch_norm: bool
     frozen_stem: bool
+
+    @property
+    def architecture(self) -> str:
+        return self.encoder
 
     @model_validator(mode="after")
     def _pretrained(self) -> "CamNetwork":
@@ -106,7 +155,7 @@ class CamNetwork(Strict):
         return self
 
 
-class VggNetwork(Strict):
+class VggNetwork(Pretrained):
     """A classification VGG16 that gives class activation maps (METHOD 3, 5.2).
 
     layout: `stride8` is OAA's network, `plain` Zhou's of stride 32. width: factor of all channel numbers.
@@ -115,7 +164,10 @@ class VggNetwork(Strict):
     layout: Literal["stride8", "plain"]
     width: Annotated[float, Field(gt=0.0, le=1.0)]
     batch_norm: bool
-    initialisation: Initialisation
+
+    @property
+    def architecture(self) -> str:
+        return "vgg16"
 
     @model_validator(mode="after")
     def _pretrained(self) -> "VggNetwork":
@@ -124,7 +176,7 @@ class VggNetwork(Strict):
         return self
 
 
-class SwinNetwork(Strict):
+class SwinNetwork(Pretrained):
     """The first three stages of a Swin transformer with side outputs (METHOD 4).
 
     embed_dim: channels of stage 1, doubled at each further one. stochastic_depth: rate at the last block, rising
@@ -136,7 +188,10 @@ class SwinNetwork(Strict):
     heads: Annotated[list[Count], Field(min_length=3, max_length=3)]
     window: Annotated[int, Field(ge=2)]
     stochastic_depth: Annotated[float, Field(ge=0.0, lt=1.0)]
-    initialisation: Initialisation
+
+    @property
+    def architecture(self) -> str:
+        return "swin_t"
 
     @model_validator(mode="after")
     def _sizes(self) -> "SwinNetwork":
@@ -168,19 +223,12 @@ class Select(Strict):
         return self
 
 
-class Checkpoint(Strict):
-    """A file of one's own and its SHA-256 (hex), so that another file under the same name is noticed."""
-
-    file: str
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-
-
 class Pseudo(Strict):
     """Box prompt to pseudo-mask: the segmenter, and what an image without a ROI becomes (METHOD 7, 10c)."""
 
     segmenter: Literal["sam", "grabcut", "ellipse", "box"]
     variant: Literal["vit_h", "vit_l", "vit_b"]
-    checkpoint: Checkpoint | None
+    checkpoint: OwnFile | None
     without_roi: Literal["background", "skip"]
 
 
@@ -214,16 +262,22 @@ class MeanTeacher(Strict):
     evaluated: Literal["student", "teacher"]
 
 
-class Segmentation(Strict):
-    """One row's segmentation training (paper, section II-C and III-A; METHOD 6)."""
+class Segmentation(Pretrained):
+    """One row's segmentation training (paper, section II-C and III-A; METHOD 6).
+
+    decoder_channels: from the coarsest resolution to the image's; four of them leave the encoder's last stage out.
+    """
 
     encoder: Literal["resnet18", "resnet34", "resnet50"]
-    initialisation: Initialisation
-    decoder_channels: Annotated[list[Count], Field(min_length=5, max_length=5)]
+    decoder_channels: Annotated[list[Count], Field(min_length=4, max_length=5)]
     optimisation: Optimisation
     augmentation: Augmentation
     updates: Literal["per_v", "per_labelled"]
     mean_teacher: MeanTeacher
+
+    @property
+    def architecture(self) -> str:
+        return self.encoder
 
     @model_validator(mode="after")
     def _batch(self) -> "Segmentation":
@@ -243,8 +297,21 @@ class Train(Strict):
 
 
 class Engine(Strict):
-    """Where items run. `device` and `threads` are part of an item's key: they change the last bits."""
+    """Where items run. `device` and `threads` are part of an item's key: they change the last bits; the rest is not.
 
-    kind: Literal["inline"]
+    threads: processor cores of an item. gpus_per_item: the share of a GPU that an item takes when it computes on one.
+    checkpoint_seconds: least time between two checkpoints of one training; 0 keeps one every epoch.
+    """
+
+    kind: Literal["auto", "inline", "ray"]
     device: Literal["auto", "cpu", "cuda"]
     threads: Count
+    gpus_per_item: Positive
+    checkpoint_seconds: NonNegative
+
+    @field_validator("gpus_per_item")
+    @classmethod
+    def _share(cls, share: float) -> float:
+        if share > 1 and not share.is_integer():
+            raise ValueError("a share of one GPU (up to 1) or a whole number of GPUs")
+        return share

@@ -12,6 +12,7 @@ from bench.errors import UserError
 from bench.methods import gives, methods
 from bench.schema import (
     ABLATION,
+    Audit,
     BusiData,
     Crf,
     Engine,
@@ -36,6 +37,7 @@ class Settings(Strict):
     seeds: Annotated[list[Seed], Field(min_length=1)]
     data: Annotated[BusiData | PhantomData, Field(discriminator="source")]
     prepare: Prepare
+    audit: Audit
     split: Split
     cams: dict[str, dict[str, Any]]
     select: Select

@@ -11,6 +11,7 @@ PACKAGES = ("bench", "baselines")
 HARNESS = {
     "baselines": "a package without code",
     "bench": "a package; sets how OpenMP waits",
+    "bench.artefacts": "reads hashes, which count in the keys of what they decide",
     "bench.data": "a package without code",
     "bench.stages": "a package without code",
     "bench.engine": "where items run, not what they do",
@@ -20,6 +21,8 @@ HARNESS = {
     "bench.methods": "finds the methods, whose sources count",
     "bench.paths": "places",
     "bench.progress": "prints",
+    "bench.ray_engine": "as bench.engine",
+    "bench.ray_worker": "as bench.engine",
     "bench.schema": "checks values, which count themselves",
     "bench.settings": "reads values, which count themselves",
     "bench.sources": "part of an item's key",

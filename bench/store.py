@@ -3,19 +3,43 @@
 An item's key is the SHA-256 over its function, its resolved settings (seed and device included), the content of
 its inputs, the sources of the modules that make it and the versions of the libraries. The store is no DVC output:
 DVC deletes a stage's outputs before it runs the stage again, while a finished item must never be computed twice.
+
+    <root>/<key>/               a finished item and its record, item.json
+    <root>/.<key>.partial/      an unfinished one: what is known of it, item.json
+        out/                    its folder to be, emptied before the item begins
+        checkpoints/            its trainings' latest state, from which the next attempt goes on
+    <root>/.<key>.lock          held by the process that computes it
 """
 
 import hashlib
 import importlib
 import importlib.metadata
 import json
-from collections.abc import Mapping
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.files import digest, replacing_folder
+from filelock import FileLock, Timeout
+
+from bench.files import digest, refusals_explained, write_json
+from bench.progress import say
 from bench.sources import source_digest
+
+RECORD = "item.json"
+OUT = "out"
+CHECKPOINTS = "checkpoints"
+PARTIAL = ".partial"
+LOCK = ".lock"
+# Least time between two checkpoints of the item that is being computed. It reaches the training past the item's
+# settings, because these make its key and this changes no result.
+CHECKPOINT_SECONDS: ContextVar[float] = ContextVar("checkpoint_seconds", default=0.0)
 
 # Libraries whose version decides the last bits of a result.
 PACKAGES = (
@@ -59,21 +83,98 @@ class Item:
 
 
 class Store:
-    """Folder of finished items, one sub-folder a key."""
+    """Folder of finished items, one sub-folder a key.
 
-    def __init__(self, root: Path) -> None:
+    checkpoint_seconds: least time between two checkpoints of one training; 0 keeps one every epoch.
+    """
+
+    def __init__(self, root: Path, checkpoint_seconds: float = 0.0) -> None:
         self.root = root
+        self.checkpoint_seconds = checkpoint_seconds
 
     def find(self, key: str) -> Path | None:
-        """Folder of the finished item, or None."""
+        """Folder of the finished item, or None. Its time stamp says that it was used now."""
         folder = self.root / key
-        return folder if folder.is_dir() else None
+        if not folder.is_dir():
+            return None
+        # A store that may only be read serves its items all the same.
+        with suppress(OSError):
+            os.utime(folder)
+        return folder
+
+    def partial(self, key: str) -> Path:
+        """Folder of an item while it is not finished."""
+        return self.root / f".{key}{PARTIAL}"
+
+    @contextmanager
+    def lock(self, key: str, wait: bool = True) -> Iterator[None]:
+        """Hold an item for this process alone; the system frees it when the process ends, in whatever way.
+
+        Raises filelock.Timeout when another process holds it and `wait` is false.
+        """
+        file = self.root / f".{key}{LOCK}"
+        lock = FileLock(file)
+        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            if not wait:
+                raise
+            say("another process computes this item; waiting for it")
+            lock.acquire(poll_interval=0.2)
+        try:
+            yield
+        finally:
+            # While it is held: whoever waits then finds its file gone, and takes a new one.
+            file.unlink(missing_ok=True)
+            lock.release()
 
     def compute(self, item: Item, key: str) -> Path:
-        """Run `item`; its folder appears under `key` only when it has ended without an error."""
-        with replacing_folder(self.root / key) as out:
+        """Run `item`, or find it finished by another process that had its lock first.
+
+        Its folder appears under `key` only when it has ended without an error. A failed or killed item leaves its
+        checkpoints, from which the next call goes on. UserError when the disk refuses the write.
+        """
+        finished, partial = self.root / key, self.partial(key)
+        checkpoints = partial / CHECKPOINTS
+        with refusals_explained(finished), self.lock(key):
+            if self.find(key):
+                return finished
+            try:
+                shutil.rmtree(partial / OUT, ignore_errors=True)
+                (partial / OUT).mkdir(parents=True)
+                self._fill(item, partial)
+                (partial / OUT).replace(finished)
+            finally:
+                leftover = partial / OUT if checkpoints.is_dir() and not finished.is_dir() else partial
+                shutil.rmtree(leftover, ignore_errors=True)
+        return finished
+
+    def _fill(self, item: Item, partial: Path) -> None:
+        """Run `item` in its folder and write down what it is."""
+        record: dict[str, Any] = {"name": item.name, "function": item.function, "settings": dict(item.settings)}
+        write_json(partial / RECORD, record)
+        out, resumed, start = partial / OUT, (partial / CHECKPOINTS).is_dir(), time.monotonic()
+        token = CHECKPOINT_SECONDS.set(self.checkpoint_seconds)
+        try:
             resolve(item.function)(dict(item.settings), dict(item.inputs), out)
-        return self.root / key
+        finally:
+            CHECKPOINT_SECONDS.reset(token)
+        # "seconds" counts the last attempt alone; "resumed" says whether there were others.
+        record |= {"seconds": round(time.monotonic() - start, 1), "resumed": resumed}
+        record |= {"finished": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "files": digests(out)}
+        write_json(out / RECORD, record)
+
+
+def checkpoints_beside(out: Path) -> Path | None:
+    """Where an item that fills `out` keeps its checkpoints; None when it does not run in a store, which names it."""
+    return out.parent / CHECKPOINTS if out.parent.suffix == PARTIAL else None
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 (hex) of every file of an item's folder but its record, by relative name."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file != folder / RECORD)
+    return {file.relative_to(folder).as_posix(): digest(file) for file in files}
 
 
 def resolve(function: str) -> Any:

@@ -1,6 +1,6 @@
 """Tables I to III as views of the split, the selection and the per-image counts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -84,20 +84,34 @@ def table1_frame(ours: dict[str, dict[str, int]], with_paper: bool) -> pd.DataFr
 
 
 def iou_frame(
-    rows: Sequence[Row], headline: dict[str, dict[str, float | None]], pooled: dict[str, Scores], with_paper: bool
+    rows: Sequence[Row],
+    headline: dict[str, dict[str, float | None]],
+    pooled: dict[str, Scores],
+    with_paper: bool,
+    beside_tumor: Mapping[str, Mapping[str, str]] | None = None,
 ) -> pd.DataFrame:
-    """Table II or III for printing: ours, the paper's and the difference in points, and the pooled IoUs."""
-    return pd.DataFrame([_line(row, headline, pooled, with_paper) for row in rows])
+    """Table II or III for printing: ours, the paper's and the difference in points, and the pooled IoUs.
+
+    beside_tumor: by row, further cells that follow the tumour IoU.
+    """
+    cells = beside_tumor or {}
+    return pd.DataFrame([_line(row, headline, pooled, with_paper, cells.get(row.id, {})) for row in rows])
 
 
 def _line(
-    row: Row, headline: dict[str, dict[str, float | None]], pooled: dict[str, Scores], with_paper: bool
+    row: Row,
+    headline: dict[str, dict[str, float | None]],
+    pooled: dict[str, Scores],
+    with_paper: bool,
+    beside_tumor: Mapping[str, str],
 ) -> dict[str, Any]:
     titles = {"tumor_iou": "Tumor IoU", "background_iou": "Background IoU", "miou": "mIoU"}
     line: dict[str, Any] = {"Row": row.id, "Method": row.label}
     for name, paper in zip(METRICS, row.paper or (None,) * len(METRICS), strict=True):
         value = headline[row.id][name]
         line[titles[name]] = "not runnable" if value is None else f"{value:.2f}"
+        if name == "tumor_iou":
+            line |= beside_tumor
         if with_paper:
             line[f"{titles[name]} (paper)"] = "" if paper is None else f"{paper:.1f}"
             if name == "tumor_iou":
@@ -106,3 +120,8 @@ def _line(
         summed = f"{getattr(pooled[row.id], name):.2f}" if row.id in pooled else "not runnable"
         line[f"{titles[name]} (pooled)"] = summed
     return line
+
+
+def interval_text(interval: tuple[float, float] | None) -> str:
+    """An interval as a cell."""
+    return "none" if interval is None else f"{interval[0]:.1f} to {interval[1]:.1f}"

@@ -18,6 +18,8 @@ class LocalServer:
     files: path (`/a.bin`) to content; may be changed while it runs.
     drops: path to a number of bytes; the connection is cut after so many bytes of the body, once.
     ranges: whether Range requests are honoured (206, 416) or answered with everything (200).
+    lengths: whether a Content-Length is sent; without it only the end of the connection ends the body.
+    early: bytes by which the answer to a Range request begins too early, once.
     redirects: path to the path or URL where it redirects (302).
     statuses: path to a list of status codes, answered one a request before the content is served;
         a single int is answered always.
@@ -31,6 +33,8 @@ class LocalServer:
         *,
         drops: Mapping[str, int] | None = None,
         ranges: bool = True,
+        lengths: bool = True,
+        early: int = 0,
         redirects: Mapping[str, str] | None = None,
         statuses: Mapping[str, int | list[int]] | None = None,
         types: Mapping[str, str] | None = None,
@@ -38,6 +42,8 @@ class LocalServer:
         self.files = dict(files or {})
         self.drops = dict(drops or {})
         self.ranges = ranges
+        self.lengths = lengths
+        self.early = early
         self.redirects = dict(redirects or {})
         self.statuses = {path: [s] * 1000 if isinstance(s, int) else list(s) for path, s in (statuses or {}).items()}
         self.types = dict(types or {})
@@ -92,8 +98,10 @@ class _Handler(BaseHTTPRequestHandler):
             if start >= len(content):
                 self._head(416, {"Content-Range": f"bytes */{len(content)}", "Content-Length": "0"})
                 return
+            start, self.owner.early = start - self.owner.early, 0
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        headers["Content-Length"] = str(len(content) - start)
+        if self.owner.lengths:
+            headers["Content-Length"] = str(len(content) - start)
         headers["Content-Type"] = self.owner.types.get(self.path, "application/octet-stream")
         self._head(status, headers)
         self.wfile.write(content[start:][: self.owner.drops.pop(self.path, None)])

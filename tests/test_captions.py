@@ -3,6 +3,7 @@
 import pytest
 
 from bench.captions import baseline_ingredients, ingredients
+from bench.schema import Split
 from bench.settings import Settings, load
 
 
@@ -20,6 +21,14 @@ def test_stand_ins_are_named(profile):
 
 def test_phantoms_are_never_compared_with_the_paper():
     assert "never compared with the paper" in ingredients(load("phantom"), "box")
+
+
+def test_a_split_by_groups_is_named():
+    settings = load("busi")
+    grouped = settings.model_copy(update={"split": Split(protocol="grouped", groups=None)})
+    for text in (ingredients(grouped, "box"), baseline_ingredients(grouped)):
+        assert "Split by whole groups of near-duplicate images." in text
+    assert "near-duplicate" not in ingredients(settings, "box")
 
 
 def test_rows_with_settings_of_their_own_are_named():
@@ -56,6 +65,8 @@ def changed(**blocks: dict) -> Settings:
 def test_a_change_of_pseudo_whole_is_a_change_of_the_baselines_u_net():
     text = baseline_ingredients(changed(rows={"pseudo_whole": {"encoder": "resnet18", "optimisation": {"epochs": 9}}}))
     assert "U-Net with resnet18 (ImageNet weights, 9 epochs)" in text
+    text = baseline_ingredients(changed(rows={"pseudo_whole": {"decoder_channels": [64, 32, 16, 16]}}))
+    assert "U-Net with resnet50 without its last stage (ImageNet weights, 60 epochs)" in text
     text = baseline_ingredients(changed(rows={"amr": {"encoder": "resnet18"}}))
     assert "rows with settings of their own: amr)" in text
 

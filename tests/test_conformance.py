@@ -19,6 +19,7 @@ from bench.runtime import Context, context
 from bench.schema import MethodSettings, Strict
 from bench.settings import load, profiles
 from bench.sources import imports
+from bench.training.checkpoint import Checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 PHANTOM = load("phantom", ROOT / "params.yaml")
@@ -207,3 +208,33 @@ def test_a_saved_network_gives_the_same_predictions_and_is_saved_with_the_same_b
     )
     for what in given(method):
         assert maps_of(method, what, net=loaded).tobytes() == shared_maps(method, what).tobytes()
+
+
+class InterruptError(Exception):
+    """In the place of a kill."""
+
+
+@every_method
+def test_a_fit_that_is_interrupted_after_every_epoch_ends_with_the_same_bytes(method, tmp_path, monkeypatch):
+    """What a method changes while it trains is in its checkpoints, all of it."""
+    module, settings, net, history = shared(method)
+    keep, interruptions = Checkpoint.keep, 0
+
+    def interrupted(*given: Any) -> None:
+        keep(*given)
+        raise InterruptError
+
+    monkeypatch.setattr(Checkpoint, "keep", interrupted)
+    while True:
+        torch.manual_seed(interruptions)  # another process, other surroundings
+        try:
+            place = context("cpu", 2, "fp32", tmp_path / "checkpoints")
+            resumed, resumed_history = module.fit(settings, IMAGES, 0, Path("unused"), place)
+            break
+        except InterruptError:
+            interruptions += 1
+    assert interruptions == len(history)
+    pd.testing.assert_frame_equal(resumed_history, history, check_exact=True)
+    for name, trained in (("undisturbed", net), ("resumed", resumed)):
+        save_net(trained, tmp_path / name)
+    assert (tmp_path / "undisturbed").read_bytes() == (tmp_path / "resumed").read_bytes()

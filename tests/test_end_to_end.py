@@ -3,14 +3,17 @@
 import contextlib
 import json
 import math
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
+from bench import sources
 from bench.cli import STAGES, main
 
 PROFILE = "tiny"
@@ -89,7 +92,7 @@ def repeated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All again from scratch in another folder; the weak stages run while no mask is there."""
     folder, aside = tmp_path_factory.mktemp("repeated"), tmp_path_factory.mktemp("aside")
     write_params(folder, params())
-    run(folder, "download", "prepare", "split")
+    run(folder, "download", "prepare", "audit", "split")
     with masks_removed(folder, aside):
         run(folder, *WITHOUT_MASKS)
     run(folder, "train_gt", "oracle", "evaluate", "tables")
@@ -102,6 +105,8 @@ def test_every_stage_leaves_its_outputs(finished):
         "images/index.csv",
         "images/store.npy",
         "masks/store.npy",
+        "masks/counts.csv",
+        *(f"audit/{name}" for name in ("groups.csv", "pairs.csv", "flags.csv", "summary.json")),
         f"splits/{seed}.csv",
         *(
             f"cams/{method}/{seed}/{name}"
@@ -125,16 +130,20 @@ def test_every_stage_leaves_its_outputs(finished):
         ),
     ]
     reports = [f"table{number}.{kind}" for number in (1, 2, 3) for kind in ("md", "csv")]
+    reports += ["pairs.md", "pairs.csv", "claims.md", "claims.csv"]
     reports += ["metrics.json", "report.md", "figures/baselines.png"]
     missing = [name for name in expected if not (finished / DATA / name).is_file()]
     missing += [name for name in reports if not (finished / REPORTS / name).is_file()]
     assert not missing
     assert not list(finished.rglob("*.tmp"))
+    assert not list((finished / DATA).rglob("item.json"))  # differs from run to run
+    assert not list((finished / ".bench/runs").glob(".*"))
 
 
 def test_metrics_hold_exactly_the_agreed_keys_and_finite_numbers(finished):
     metrics = read_metrics(finished)
-    assert set(metrics) == {"table1", "table2", "table3"}
+    assert set(metrics) == {"table1", "table2", "table3", "leaks", "uncertainty"}
+    assert metrics["leaks"] == {"seed-0": {"X": 0, "X_percent": 0.0, "K": 0, "K_percent": 0.0}}
     assert set(metrics["table1"]) == {"entire", "N", "K", "V", "X", "L", "U"}
     for counts in metrics["table1"].values():
         assert set(counts) == {"benign", "malignant", "normal", "total"}
@@ -146,6 +155,12 @@ def test_metrics_hold_exactly_the_agreed_keys_and_finite_numbers(finished):
     for scores in (*metrics["table2"].values(), *metrics["table3"].values()):
         assert set(scores) == {"tumor_iou", "background_iou", "miou"}
         assert all(math.isfinite(score) and 0 <= score <= 100 for score in scores.values())
+
+
+def test_phantoms_are_compared_with_no_claim_of_the_paper(finished):
+    claims = pd.read_csv(finished / REPORTS / "claims.csv")
+    assert set(claims["Verdict"]) == {"not comparable"}
+    assert len(claims) > 15
 
 
 def test_the_sets_of_table_1_fit_together(finished):
@@ -180,19 +195,68 @@ def test_a_stage_that_is_run_again_computes_nothing(stage, items, copied, capsys
     assert capsys.readouterr().out == f"{items} items, {items} of them already in the store\n"
 
 
-def test_a_change_of_one_row_trains_that_row_alone(copied, capsys):
-    content, rows = params(), (*WEAK_ROWS, *METHODS)
+def computed(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Run all stages that have items; names of the items that were computed, not found in the store."""
+    capsys.readouterr()
+    run(folder, "cams", "select", "pseudo", "crf", "train_gt", "train_weak", "oracle")
+    return re.findall(r"^\[\d+/\d+\] (.+), seed-0$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_a_change_of_one_row_trains_that_row_alone_and_going_back_nothing(copied, capsys):
+    rows = (*WEAK_ROWS, *METHODS)
+
+    def predictions() -> dict[str, bytes]:
+        return {
+            row: (copied / DATA / "predictions/weak" / row / "seed-0/probabilities.npy").read_bytes() for row in rows
+        }
+
+    before, content = predictions(), params()
     content[PROFILE]["train"]["rows"]["pseudo_subset"] = {"optimisation": {"learning_rate": 0.002}}
     write_params(copied, content)
-    before = {row: (copied / DATA / "predictions/weak" / row / "seed-0/probabilities.npy").read_bytes() for row in rows}
-    capsys.readouterr()
-    run(copied, "train_weak")
-    output = capsys.readouterr().out
-    assert "6 items, 5 of them already in the store" in output
-    assert "[1/1] pseudo_subset, seed-0" in output
-    for row in rows:
-        after = (copied / DATA / "predictions/weak" / row / "seed-0/probabilities.npy").read_bytes()
-        assert (after == before[row]) == (row != "pseudo_subset"), row
+    assert computed(copied, capsys) == ["pseudo_subset"]
+    assert [row for row in rows if predictions()[row] != before[row]] == ["pseudo_subset"]
+    write_params(copied, params())
+    assert computed(copied, capsys) == []
+    assert predictions() == before
+
+
+def test_a_change_of_the_selection_reaches_what_comes_after_it_and_nothing_else(copied, capsys):
+    content = params()
+    content[PROFILE]["select"]["alpha1"] = 30.0
+    write_params(copied, content)
+    with_selection = ["gt_subset", "gt_mean_teacher", *WEAK_ROWS]
+    assert sorted(computed(copied, capsys)) == sorted(["ellipse", *with_selection])
+    assert computed(copied, capsys) == []
+
+
+@pytest.fixture
+def sources_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the sources, from which the items' keys are made."""
+    for package in sources.PACKAGES:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(sources.ROOT / package, tmp_path / "sources" / package, ignore=ignored)
+    monkeypatch.setattr(sources, "ROOT", tmp_path / "sources")
+    sources.imports.cache_clear()
+    yield tmp_path / "sources"
+    sources.imports.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("module", "dependents"),
+    [
+        ("baselines/swin_mil.py", ["swin_mil"]),
+        # The oracle row of OAA has a threshold, and so a DenseCRF, of its own.
+        ("bench/crf.py", ["DenseCRF, amr", "DenseCRF, oaa_cam", "DenseCRF, oaa_cam", "DenseCRF, swin_mil"]),
+        ("bench/prompting/shapes.py", ["ellipse"]),
+        ("bench/items/oracle.py", ["oracle threshold of oaa_cam"]),
+        ("bench/evaluation.py", []),
+    ],
+)
+def test_an_edited_module_makes_exactly_its_dependents_stale(copied, sources_copied, capsys, module, dependents):
+    with (sources_copied / module).open("a", encoding="utf-8") as source:
+        source.write("# edited\n")
+    assert sorted(computed(copied, capsys)) == dependents
+    assert computed(copied, capsys) == []
 
 
 def test_oracle_rows_stand_in_the_report_and_in_no_table(finished):

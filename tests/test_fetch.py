@@ -69,6 +69,28 @@ def test_a_part_of_an_earlier_run_is_continued(tmp_path, size):
     assert server.ranges_seen == [("/a.bin", "bytes=123-")]
 
 
+def test_a_drop_is_noticed_by_the_known_size_where_the_server_names_none(tmp_path):
+    with LocalServer({"/a.bin": CONTENT}, drops={"/a.bin": 100_000}, lengths=False) as server:
+        assert fetch(artefact(server.url("/a.bin")), tmp_path).read_bytes() == CONTENT
+    assert server.count["/a.bin"] == 2
+
+
+def test_a_drop_is_noticed_by_the_hash_where_nobody_knows_the_size(tmp_path):
+    with (
+        LocalServer({"/a.bin": CONTENT}, drops={"/a.bin": 100_000}, lengths=False) as server,
+        pytest.raises(UserError, match=f"SHA-256 [0-9a-f]{{64}} instead of {SHA} .100000 bytes."),
+    ):
+        fetch(artefact(server.url("/a.bin"), size=None), tmp_path)
+    assert names(tmp_path) == ["a.bin.wrong"]
+
+
+def test_a_range_that_begins_elsewhere_starts_over(tmp_path):
+    (tmp_path / "a.bin.part").write_bytes(CONTENT[:1000])
+    with LocalServer({"/a.bin": CONTENT}, early=10) as server:
+        assert fetch(artefact(server.url("/a.bin")), tmp_path).read_bytes() == CONTENT
+    assert [asked for _, asked in server.ranges_seen] == ["bytes=1000-", None]
+
+
 def test_a_server_without_ranges_sends_everything_again(tmp_path):
     with LocalServer({"/a.bin": CONTENT}, drops={"/a.bin": 100_000}, ranges=False) as server:
         assert fetch(artefact(server.url("/a.bin")), tmp_path).read_bytes() == CONTENT
@@ -140,6 +162,42 @@ def test_a_busy_server_is_asked_again(tmp_path):
 def test_a_redirect_is_followed(tmp_path):
     with LocalServer({"/b.bin": CONTENT}, redirects={"/a.bin": "/b.bin"}) as server:
         assert fetch(artefact(server.url("/a.bin")), tmp_path).read_bytes() == CONTENT
+
+
+def test_a_redirect_to_another_server_is_followed_and_continued_there(tmp_path):
+    with LocalServer({"/b.bin": CONTENT}, drops={"/b.bin": 100_000}) as other:
+        with LocalServer(redirects={"/a.bin": other.url("/b.bin")}) as server:
+            assert fetch(artefact(server.url("/a.bin")), tmp_path).read_bytes() == CONTENT
+        assert server.count["/a.bin"] == other.count["/b.bin"] == 2
+    assert other.ranges_seen[1][1] is not None
+
+
+def test_a_redirect_to_other_content_is_moved_aside(tmp_path):
+    with (
+        LocalServer({"/b.bin": OTHER}) as other,
+        LocalServer(redirects={"/a.bin": other.url("/b.bin")}) as server,
+        pytest.raises(UserError, match=r"wrong content, kept as a\.bin\.wrong"),
+    ):
+        fetch(artefact(server.url("/a.bin")), tmp_path)
+    assert names(tmp_path) == ["a.bin.wrong"]
+
+
+def test_a_redirect_to_where_nobody_answers_leads_to_the_next_mirror(tmp_path, capsys):
+    with LocalServer() as gone:
+        nowhere = gone.url("/b.bin")
+    with LocalServer({"/c.bin": CONTENT}, redirects={"/a.bin": nowhere}) as server:
+        urls = server.url("/a.bin"), server.url("/c.bin")
+        assert fetch(artefact(*urls), tmp_path).read_bytes() == CONTENT
+    assert "the connection to the server failed" in capsys.readouterr().out
+
+
+def test_redirects_in_circles_are_given_up(tmp_path, capsys):
+    circle = {"/a.bin": "/b.bin", "/b.bin": "/a.bin"}
+    with LocalServer({"/c.bin": CONTENT}, redirects=circle) as server:
+        urls = server.url("/a.bin"), server.url("/c.bin")
+        assert fetch(artefact(*urls), tmp_path).read_bytes() == CONTENT
+    assert server.count.total() < 50
+    assert "redirects in circles" in capsys.readouterr().out
 
 
 def test_a_web_page_is_not_the_file(tmp_path):

@@ -59,7 +59,15 @@ class Scripted:
         monkeypatch.setattr(oaa_cam, "current_maps", self.current_maps)
 
     def fit_cam_net(
-        self, what: str, net: Any, train: Any, recipe: Any, seed: int, place: Any, after_epoch: Callable[[int], None]
+        self,
+        what: str,
+        net: Any,
+        train: Any,
+        recipe: Any,
+        seed: int,
+        place: Any,
+        after_epoch: Callable[[int], None],
+        changes: Any,
     ) -> pd.DataFrame:
         for self.epoch in range(recipe.optimisation.epochs):
             net.train()

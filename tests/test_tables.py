@@ -5,7 +5,7 @@ import pytest
 
 from bench.metrics import Scores
 from bench.rows import ROWS, Row
-from bench.tables import iou_frame, iou_table, table1, table1_frame
+from bench.tables import interval_text, iou_frame, iou_table, table1, table1_frame
 
 
 def split() -> pd.DataFrame:
@@ -74,3 +74,15 @@ def test_a_method_that_the_paper_does_not_have_stands_without_its_numbers():
     line = iou_frame([row], headline, {"seventh": Scores(61.0, 91.0)}, with_paper=True).iloc[0]
     assert line["Tumor IoU"] == "60.00"
     assert (line["Tumor IoU (paper)"], line["Difference"], line["mIoU (paper)"]) == ("", "", "")
+
+
+def test_further_cells_follow_the_tumour_iou():
+    headline = {row.id: {"tumor_iou": 60.0, "background_iou": 90.0, "miou": 75.0} for row in ROWS[:2]}
+    frame = iou_frame(ROWS[:2], headline, {}, with_paper=True, beside_tumor={ROWS[0].id: {"95 % interval": "5 to 7"}})
+    assert list(frame.columns[2:5]) == ["Tumor IoU", "95 % interval", "Tumor IoU (paper)"]
+    assert frame.iloc[0]["95 % interval"] == "5 to 7"
+
+
+def test_an_interval_that_is_not_there_is_named():
+    assert interval_text((1.04, 22.96)) == "1.0 to 23.0"
+    assert interval_text(None) == "none"

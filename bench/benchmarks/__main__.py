@@ -1,4 +1,4 @@
-"""Ratios of two ways to the same result: `python -m bench.benchmarks [crf|cams]`.
+"""Ratios of two ways to the same result: `python -m bench.benchmarks [crf|cams|training]`.
 
 Seconds tell about this machine and what else runs on it; the ratio is what counts.
 """
@@ -9,12 +9,15 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from bench.benchmarks import cams, crf
+from bench.benchmarks import cams, crf, training
 from bench.benchmarks.timing import Comparison
 from bench.errors import UserError
 from bench.progress import say
+from bench.settings import PARAMS, profiles
+from bench.sources import ROOT
+from bench.timings import latest
 
-BENCHMARKS = {"crf": crf.measure, "cams": cams.measure}
+BENCHMARKS = {"crf": crf.measure, "cams": cams.measure, "training": training.measure}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         names = [options.name] if options.name else list(BENCHMARKS)
         say(table([BENCHMARKS[name](options.images) for name in names]))
+        if not options.name and stages():
+            say(stages())
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -50,6 +55,17 @@ def table(comparisons: Sequence[Comparison]) -> str:
         for one in comparisons
     ]
     return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+
+
+def stages() -> str:
+    """Markdown: where the time of each profile's latest run went; "" when none is on record here."""
+    parts = []
+    for profile in profiles(ROOT / PARAMS):
+        taken = latest(profile)
+        if len(taken):
+            total = f"\n{profile}: {taken['seconds'].sum():.0f} s in the stages that ran"
+            parts += [total, taken.to_markdown(index=False, disable_numparse=True)]
+    return "\n".join(parts)
 
 
 def _count(text: str) -> int:

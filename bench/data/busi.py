@@ -17,26 +17,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import IO
 
 from PIL import Image
 
+from bench.artefacts import BUSI
 from bench.data.categories import CATEGORIES
 from bench.data.decode import UNREADABLE, read_mask, read_rgb
 from bench.errors import UserError
-from bench.fetch import Artefact, fetch
+from bench.fetch import fetch
 from bench.files import replacing_file, replacing_folder
 from bench.progress import track
 
 PAGE = "https://scholar.cu.edu.eg/?q=afahmy/pages/dataset"
-# The certificate of the official host is often broken; the plain address is safe because pixels are verified.
-ARCHIVE = Artefact(
-    file="Dataset_BUSI.zip",
-    urls=("https://scholar.cu.edu.eg/Dataset_BUSI.zip", "http://scholar.cu.edu.eg/Dataset_BUSI.zip"),
-    sha256=None,
-    size=None,
-    licence="none stated on the official page; cite Al-Dhabyani et al., Data in Brief 28:104863",
-)
+ARCHIVE = BUSI
 MANIFEST = Path(__file__).with_name("busi_manifest.csv")
 NAMES_SHOWN = 5
 READERS = 4
@@ -87,6 +82,13 @@ def obtain(raw: Path, downloads: Path, source: str | None) -> None:
         _verify(temporary, faults)
         if any(faults.values()):
             raise UserError(f"{origin} is not the complete BUSI data set: {_listed(faults)} - {advice}")
+
+
+def check(downloads: Path, source: str | None) -> None:
+    """Obtain the data set as `obtain` does and drop it again, so that only a downloaded archive stays."""
+    downloads.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=downloads) as temporary:
+        obtain(Path(temporary) / "raw", downloads, source)
 
 
 def manifest() -> dict[str, Entry]:

@@ -1,4 +1,4 @@
-"""The ground-truth masks. Only train_gt, oracle, evaluate and report may import this module; a test watches."""
+"""The ground-truth masks. Only prepare, train_gt, oracle, evaluate and report may import this; a test watches."""
 
 from pathlib import Path
 
@@ -8,9 +8,12 @@ from bench.data.decode import read_mask
 from bench.data.images import ORIGINALS
 from bench.paths import Paths
 
+# id, category, masks: how many masks of the raw data set were joined.
+COUNTS = "counts.csv"
+
 
 def folder(paths: Paths) -> Path:
-    """store.npy, uint8 0/1 (n, S, S) in the order of the images' index, and original/<id>.png."""
+    """store.npy, uint8 0/1 (n, S, S) in the order of the images' index, original/<id>.png and counts.csv."""
     return paths.data / "masks"
 
 

@@ -8,7 +8,8 @@ from PIL import Image
 
 from bench.data.decode import read_rgb
 from bench.data.images import INDEX, ORIGINALS, STORE, resize_mask
-from bench.data.raw import combined_mask, image_files
+from bench.data.masks import COUNTS
+from bench.data.raw import combined_mask, image_files, mask_files
 from bench.progress import track
 
 
@@ -33,16 +34,20 @@ def write_images(raw: Path, out: Path, size: int) -> None:
 
 
 def write_masks(raw: Path, out: Path, size: int) -> None:
-    """Fill `out` with store.npy, uint8 0/1 (n, size, size) in the images' order, and original/<id>.png.
+    """Fill `out` with store.npy, uint8 0/1 (n, size, size) in the images' order, original/<id>.png and counts.csv.
 
-    Originals are written for tumour images only; normal images are never segmented nor evaluated.
+    counts.csv: id, category and masks, the number of masks that were joined. Originals are written for tumour images
+    only; normal images are never segmented nor evaluated.
     """
     files = image_files(raw)
     (out / ORIGINALS).mkdir()
     store = np.lib.format.open_memmap(out / STORE, "w+", np.uint8, (len(files), size, size))
+    counts = []
     for position, file in enumerate(track(files, "prepare: masks")):
         mask = combined_mask(file)
+        counts.append((file.stem, file.parent.name, len(mask_files(file))))
         store[position] = resize_mask(mask, size)
         if file.parent.name != "normal":
             Image.fromarray(mask).save(out / ORIGINALS / file.name)
     store.flush()
+    pd.DataFrame(counts, columns=["id", "category", "masks"]).to_csv(out / COUNTS, index=False)

@@ -29,10 +29,15 @@ def _number(file: Path) -> int:
     return int(found.group(1)) if found else 0
 
 
-def combined_mask(image: Path) -> np.ndarray:
-    """All masks beside an image OR-ed, bool (H, W); 17 images of BUSI have several (METHOD 8.3)."""
+def mask_files(image: Path) -> list[Path]:
+    """The masks beside an image, one at least; 17 images of BUSI have several (METHOD 8.3)."""
     pattern = re.escape(image.stem) + r"_mask(_\d+)?\.png"
     files = sorted(file for file in image.parent.iterdir() if re.fullmatch(pattern, file.name))
     if not files:
         raise UserError(f"{image} has no mask beside it - run the download stage again")
-    return np.asarray(np.logical_or.reduce([read_mask(file) for file in files]))
+    return files
+
+
+def combined_mask(image: Path) -> np.ndarray:
+    """All masks beside an image OR-ed, bool (H, W)."""
+    return np.asarray(np.logical_or.reduce([read_mask(file) for file in mask_files(image)]))

@@ -11,6 +11,7 @@ from bench.methods import TUMOUR, ImageSet, gives, method_module, methods
 from bench.nets.saved import save_net
 from bench.paths import DIRECT, NET
 from bench.runtime import context
+from bench.store import checkpoints_beside
 from bench.weights import weights_folder
 
 
@@ -24,7 +25,8 @@ def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
     """
     options = methods()[settings["method"]].settings.model_validate(settings["options"])
     module = method_module(settings["method"])
-    where = context(settings["device"], settings["threads"], settings["options"]["optimisation"]["precision"])
+    precision = settings["options"]["optimisation"]["precision"]
+    where = context(settings["device"], settings["threads"], precision, checkpoints_beside(out))
     table = read_table(inputs["index"]).merge(read_table(inputs["split"])[["id", "set"]], on="id")
     in_n = np.flatnonzero(table["set"] == "N")
     net, history = module.fit(options, _images(table, inputs["store"], in_n), settings["seed"], weights_folder(), where)

@@ -10,6 +10,7 @@ from bench.data.images import read_rows, read_table
 from bench.errors import UserError
 from bench.runtime import context
 from bench.schema import Segmentation
+from bench.store import checkpoints_beside
 from bench.training.segmentation import TrainingSet, predict, train_segmentation
 from bench.weights import weights_folder
 
@@ -22,7 +23,8 @@ def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
     (the pseudo-masks' log) where images without a pseudo-mask are to be left out.
     """
     recipe = Segmentation.model_validate(settings["recipe"])
-    where = context(settings["device"], settings["threads"], recipe.optimisation.precision)
+    precision = recipe.optimisation.precision
+    where = context(settings["device"], settings["threads"], precision, checkpoints_beside(out))
     table = read_table(inputs["index"]).merge(read_table(inputs["split"])[["id", "set"]], on="id")
     tumour = table["label"] == 1
     labelled, unlabelled = _positions(table, settings["images"], inputs)

@@ -1,5 +1,6 @@
 """Trained networks on disk: safetensors, which holds tensors by name and nothing that could run."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -16,15 +17,19 @@ def save_net(net: torch.nn.Module, file: Path) -> None:
 
 
 def load_net(net: torch.nn.Module, file: Path) -> torch.nn.Module:
-    """Give a network of the same settings the saved parameters and buffers; returned in eval mode.
+    """`load_state` from what `save_net` wrote; returned in eval mode."""
+    load_state(net, load_file(file))
+    return net.eval()
 
-    Buffers whose size depends on the training set take the saved size. RuntimeError when the file is of another
+
+def load_state(net: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Give a network of the same settings the parameters and buffers of its earlier `state_dict`, wherever they lie.
+
+    Buffers whose size depends on the training set take the state's size. RuntimeError when the state is of another
     network.
     """
-    state = load_file(file)
-    for name, buffer in net.named_buffers():
+    for name, buffer in list(net.named_buffers()):
         if name in state and buffer.shape != state[name].shape:
             owner, _, leaf = name.rpartition(".")
-            net.get_submodule(owner).register_buffer(leaf, torch.empty_like(state[name]))
+            net.get_submodule(owner).register_buffer(leaf, torch.empty_like(state[name], device=buffer.device))
     net.load_state_dict(state)
-    return net.eval()

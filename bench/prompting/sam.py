@@ -9,33 +9,11 @@ import numpy.typing as npt
 import torch
 from segment_anything import SamPredictor, sam_model_registry
 
+from bench.artefacts import SAM as CHECKPOINTS
 from bench.errors import UserError
-from bench.fetch import Artefact, fetch
+from bench.fetch import fetch
 from bench.prompting import Box, check_prompt
 
-
-def _official(file: str, size: int, sha256: str) -> Artefact:
-    url = f"https://dl.fbaipublicfiles.com/segment_anything/{file}"
-    return Artefact(file=file, urls=(url,), sha256=sha256, size=size, licence="Apache-2.0")
-
-
-CHECKPOINTS = {
-    "vit_h": _official(
-        "sam_vit_h_4b8939.pth",
-        2_564_550_879,
-        "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
-    ),
-    "vit_l": _official(
-        "sam_vit_l_0b3195.pth",
-        1_249_524_607,
-        "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
-    ),
-    "vit_b": _official(
-        "sam_vit_b_01ec64.pth",
-        375_042_383,
-        "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
-    ),
-}
 WIDTHS = {1280: "vit_h", 1024: "vit_l", 768: "vit_b"}
 """Width of the image encoder -> variant."""
 

@@ -2,10 +2,10 @@
 
 import importlib.metadata
 import platform
-import subprocess
 from pathlib import Path
 
 from bench.files import digest
+from bench.git import git
 from bench.store import PACKAGES
 
 LOCK = Path("requirements/run.txt")
@@ -24,20 +24,12 @@ def provenance() -> dict[str, str]:
 
 
 def _commit() -> str:
-    head = _git("rev-parse", "HEAD")
+    head = git("rev-parse", "HEAD")
     if not head:
         return "not a git checkout"
     # Reports are written while the stage runs, so they say nothing about the code's state.
-    changed = _git("status", "--porcelain", "--", ".", ":!reports", ":!dvc.lock")
+    changed = git("status", "--porcelain", "--", ".", ":!reports", ":!dvc.lock")
     return f"{head}{' with uncommitted changes' if changed else ''}"
-
-
-def _git(*arguments: str) -> str:
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _version(package: str) -> str:

@@ -1,6 +1,8 @@
 """Train every weakly supervised method on images and labels, and extract CAMs of V (paper, section II-A)."""
 
 from bench.data.images import INDEX, STORE
+from bench.methods import methods
+from bench.nets.weights import pins
 from bench.paths import Paths, seed_name
 from bench.settings import Settings
 from bench.stages.common import machine, run_and_lay_out
@@ -11,11 +13,18 @@ def run(paths: Paths, settings: Settings) -> None:
     """Write <method>/seed-<s>/ for every method of the profile and every seed."""
     items = []
     for method, options in settings.cams.items():
+        weights = pins(methods()[method].settings.model_validate(options))
         for seed in settings.seeds:
             item = Item(
                 name=f"{method}, {seed_name(seed)}",
                 function="bench.items.cams:run",
-                settings={"method": method, "options": options, "seed": seed, **machine(settings.engine)},
+                settings={
+                    "method": method,
+                    "options": options,
+                    "weights": weights,
+                    "seed": seed,
+                    **machine(settings.engine),
+                },
                 inputs={
                     "index": paths.images / INDEX,
                     "store": paths.images / STORE,

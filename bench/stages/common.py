@@ -4,18 +4,21 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.engine import run_items
+from bench.engine import on_cluster, run_items
 from bench.errors import UserError
 from bench.files import replacing_folder
 from bench.paths import NET
 from bench.schema import Engine
-from bench.store import Item
+from bench.store import RECORD, Item
 
 
 def machine(engine: Engine) -> dict[str, str | int]:
-    """device and threads as part of an item's settings; "auto" becomes "cuda" where there is a GPU."""
-    if engine.device == "cpu":
-        return {"device": "cpu", "threads": engine.threads}
+    """device and threads as part of an item's settings; "auto" becomes "cuda" where there is a GPU on this machine.
+
+    On a cluster "cuda" is taken at its word: its GPUs may be on other machines.
+    """
+    if engine.device == "cpu" or (engine.device == "cuda" and on_cluster(engine)):
+        return {"device": engine.device, "threads": engine.threads}
     import torch
 
     found = torch.cuda.is_available()
@@ -32,10 +35,11 @@ def run_and_lay_out(
     notes: further small text files by relative path (why a row could not run).
     """
     pairs = list(items)
-    results = run_items([item for _, item in pairs], engine.kind)
+    results = run_items([item for _, item in pairs], engine)
     with replacing_folder(folder) as out:
         for (place, _), result in zip(pairs, results, strict=True):
-            shutil.copytree(result, out / place, ignore=shutil.ignore_patterns(NET))
+            # The record differs from run to run by its times.
+            shutil.copytree(result, out / place, ignore=shutil.ignore_patterns(NET, RECORD))
         for place, text in (notes or {}).items():
             (out / place).parent.mkdir(parents=True, exist_ok=True)
             (out / place).write_text(text + "\n", encoding="utf-8")

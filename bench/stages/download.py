@@ -1,16 +1,13 @@
 """Obtain the raw data set: BUSI verified pixel by pixel, or phantoms rendered on the spot."""
 
 import os
-from pathlib import Path
 
 from bench.data.busi import obtain
 from bench.data.phantom import write
 from bench.data.raw import folder
-from bench.paths import Paths
+from bench.paths import DOWNLOADS, Paths
 from bench.schema import PhantomData
 from bench.settings import Settings
-
-DOWNLOADS = Path(".bench/downloads")
 
 
 def run(paths: Paths, settings: Settings) -> None:

@@ -25,7 +25,7 @@ def run(paths: Paths, settings: Settings) -> None:
             for name in (THRESHOLD, CURVE):
                 notes[f"{row.id}/{seed_name(seed)}/{name}"] = (search / name).read_text(encoding="utf-8").rstrip()
             item = crf_item(paths, settings, row.method, seed, read_json(search / THRESHOLD)["threshold"])
-            (labels[row.id, seed],) = run_items([item], settings.engine.kind)
+            (labels[row.id, seed],) = run_items([item], settings.engine)
 
     def inputs_of(row: Row, seed: int) -> dict[str, Path]:
         folder = labels[row.id, seed]
@@ -46,5 +46,5 @@ def _search(paths: Paths, settings: Settings, method: str, seed: int) -> Path:
             "labels": masks.folder(paths) / STORE,
         },
     )
-    (folder,) = run_items([item], settings.engine.kind)
+    (folder,) = run_items([item], settings.engine)
     return folder

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from bench.artefacts import SAM
 from bench.data.images import INDEX, ORIGINALS
-from bench.errors import UserError
-from bench.files import digest
+from bench.files import own_file
 from bench.paths import Paths, seed_name
 from bench.settings import Settings
 from bench.stages.common import machine, run_and_lay_out
@@ -17,6 +17,9 @@ def run(paths: Paths, settings: Settings) -> None:
     inputs = {"index": paths.images / INDEX, "originals": paths.images / ORIGINALS}
     if options.pop("checkpoint"):
         inputs["checkpoint"] = _own_checkpoint(paths, settings)
+    elif settings.pseudo.segmenter == "sam":
+        # Part of the item's key: other weights give other masks.
+        options["weights"] = SAM[settings.pseudo.variant].sha256
     items = []
     for seed in settings.seeds:
         item = Item(
@@ -31,11 +34,6 @@ def run(paths: Paths, settings: Settings) -> None:
 
 def _own_checkpoint(paths: Paths, settings: Settings) -> Path:
     """The checkpoint that the settings name; UserError when it is missing or another file than they say."""
-    assert settings.pseudo.checkpoint is not None
-    file, where = Path(settings.pseudo.checkpoint.file), f"{paths.profile}.pseudo.checkpoint"
-    if not file.is_file():
-        raise UserError(f"{where}.file: {file} does not exist")
-    found = digest(file)
-    if found != settings.pseudo.checkpoint.sha256:
-        raise UserError(f"{where}.sha256: {file} has the SHA-256 {found} - correct the setting or the file")
-    return file
+    own = settings.pseudo.checkpoint
+    assert own is not None
+    return own_file(own.file, own.sha256, f"{paths.profile}.pseudo.checkpoint")

@@ -11,6 +11,7 @@ from bench.files import read_json, replacing_file, replacing_folder
 from bench.methods import FLOOR, methods
 from bench.metrics import mean_scores
 from bench.paths import Paths, seed_name
+from bench.report.audit import audit_section
 from bench.report.figures import save_curves, save_grid
 from bench.report.gallery import predictions, regions, roads
 from bench.report.provenance import provenance
@@ -92,6 +93,9 @@ def _text(paths: Paths, settings: Settings, seed: int, per_image: pd.DataFrame) 
 
 {ingredients(settings, segmenter)}
 
+## Data audit
+
+{_audit(paths, settings)}
 ## What the machinery learnt (seed {seed})
 
 {_checks(paths, seed, per_image)}
@@ -124,6 +128,13 @@ and at an earlier commit.
 |---|---|
 {facts}
 """
+
+
+def _audit(paths: Paths, settings: Settings) -> str:
+    """Near-duplicates, overlays and leaks of the data set, and how many images have several masks."""
+    mask_counts = read_table(masks.folder(paths) / masks.COUNTS)
+    leaks = read_json(paths.reports / "metrics.json")["leaks"]
+    return audit_section(settings, read_json(paths.audit / "summary.json"), mask_counts, leaks)
 
 
 def _table(file: Path) -> str:

@@ -1,62 +1,111 @@
-"""Tables I to III and metrics.json."""
+"""Tables I to III, metrics.json, paired comparisons of rows, and the paper's claims."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bench.captions import baseline_ingredients, ingredients
+from bench.claims import NOTE as CLAIMS_NOTE
+from bench.claims import SELECTED, UNSELECTED, Finding, Vocabulary, claims_frame, judge_claims, load_claims
 from bench.data.images import read_table
+from bench.data.splits import leaks
 from bench.files import read_json, replacing_file, write_json
+from bench.methods import methods
 from bench.paths import Paths, seed_name
 from bench.progress import say
 from bench.rows import OURS, ROWS, Row, method_rows
 from bench.schema import BusiData
 from bench.settings import Settings
+from bench.statistics import compare, refuse_repeats, row_estimates
 from bench.tables import iou_frame, iou_table, table1, table1_frame
+from bench.uncertainty import PAIRS_NOTE, interval_cells, interval_note, interval_scalars, pairs_frame
 
 
 def run(paths: Paths, settings: Settings) -> None:
-    """Write table1 to table3 as .md and .csv, and metrics.json; Table I is of the first seed."""
+    """Write table1 to table3, pairs and claims as .md and .csv, and metrics.json; Table I is of the first seed."""
     with_paper = isinstance(settings.data, BusiData)
     first = seed_name(settings.seeds[0])
     counts = table1(read_table(paths.splits / f"{first}.csv"), read_table(paths.selection / f"{first}.csv"))
     segmenter = read_json(paths.pseudo / first / "segmenter.json")["name"]
     made_by = [read_json(paths.selection / f"{seed_name(seed)}.json")["made_by"] for seed in settings.seeds]
     rule = "; ".join(dict.fromkeys(made_by))
+    made_with = f"{ingredients(settings, segmenter)} {rule}."
     paths.reports.mkdir(parents=True, exist_ok=True)
     _write(
         paths.reports / "table1",
         "Table I. Images by set and class",
         table1_frame(counts, with_paper),
-        f"{ingredients(settings, segmenter)} {rule}.{' In brackets: the paper.' if with_paper else ''}",
+        f"{made_with}{' In brackets: the paper.' if with_paper else ''}",
     )
-    metrics: dict[str, Any] = {"table1": counts}
     ablation = [row for row in ROWS if row.id in settings.train.rows]
+    baselines = method_rows(settings.cams)
     ours = [replace(row, label=f"{row.label} (ours)") for row in ablation if row.id == OURS.id]
     last = f" Last row: box prompts to {segmenter}, as in Table II; {rule}." if ours else ""
     per_image = read_table(paths.evaluation / "per_image.csv")
+    refuse_repeats(per_image)
+    duplicates = read_table(paths.audit / "groups.csv")
+    groups = dict(zip(duplicates["id"], duplicates["group"].astype(str), strict=True))
+    found = row_estimates(per_image, [row.id for row in (*ablation, *baselines)], groups)
+    seeds = len(settings.seeds)
+    metrics: dict[str, Any] = {"table1": counts}
     for name, title, rows, caption in (
-        ("table2", "Table II. Ablation", ablation, f"{ingredients(settings, segmenter)} {rule}."),
+        ("table2", "Table II. Ablation", ablation, made_with),
         (
             "table3",
             "Table III. Comparison with other methods",
-            [*method_rows(settings.cams), *ours],
+            [*baselines, *ours],
             f"{baseline_ingredients(settings)}{last}",
         ),
     ):
         headline, pooled = iou_table(per_image, [row.id for row in rows])
+        cells = {row.id: interval_cells(found[row.id]["tumor_iou"] if row.id in found else None, seeds) for row in rows}
         _write(
             paths.reports / name,
             f"{title}, IoU in percent on the test set X",
-            iou_frame(rows, headline, pooled, with_paper),
-            f"{caption} Means of per-image IoUs at the original image size; pooled: IoU of summed pixel counts."
-            f"{_gaps(paths, rows)}",
+            iou_frame(rows, headline, pooled, with_paper, cells),
+            f"{caption} Means of per-image IoUs at the original image size; pooled: IoU of summed pixel counts. "
+            f"{interval_note(seeds)}{_gaps(paths, rows)}",
         )
         metrics[name] = headline
+    metrics["leaks"] = _leaks(paths, settings, duplicates)
+    metrics["uncertainty"] = interval_scalars(found)
     write_json(paths.reports / "metrics.json", metrics)
+    note = interval_note(seeds)
+    families = {
+        "II": compare(per_image, list(combinations([row.id for row in ablation], 2)), groups),
+        "III": compare(per_image, [(one.id, other.id) for one in ours for other in baselines], groups),
+    }
+    _write(
+        paths.reports / "pairs",
+        "Rows of Tables II and III against each other, tumour IoU in points on the test set X",
+        pairs_frame(families, seeds),
+        f"{made_with} {PAIRS_NOTE} {note}{_gaps(paths, [*ablation, *baselines])}",
+    )
+    findings = _findings(paths, per_image, with_paper, groups)
+    _write(paths.reports / "claims", "The paper's claims", claims_frame(findings), f"{made_with} {CLAIMS_NOTE} {note}")
+
+
+def _findings(paths: Paths, per_image: pd.DataFrame, with_paper: bool, groups: Mapping[str, str]) -> list[Finding]:
+    """Judge the claims, for which the pseudo-masks of L and of U count as rows."""
+    pseudo = read_table(paths.evaluation / "pseudo.csv")
+    pseudo["row"] = pseudo["selected"].map({True: SELECTED, False: UNSELECTED})
+    return judge_claims(
+        load_claims(),
+        pd.concat([per_image, pseudo.drop(columns="selected")]),
+        Vocabulary(ROWS, [row for row in method_rows(methods()) if row.paper]),
+        None if with_paper else "phantoms are a check of the machinery",
+        groups,
+    )
+
+
+def _leaks(paths: Paths, settings: Settings, groups: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """By seed, the test images with a near-duplicate among the training images, whatever the protocol."""
+    names = [seed_name(seed) for seed in settings.seeds]
+    return {name: leaks(read_table(paths.splits / f"{name}.csv"), groups) for name in names}
 
 
 def _gaps(paths: Paths, rows: Sequence[Row]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.data.images import INDEX, STORE
 from bench.files import read_json
+from bench.nets.weights import pins
 from bench.paths import Paths, seed_name
 from bench.rows import NOT_RUNNABLE, Row
 from bench.settings import Settings
@@ -60,13 +61,15 @@ def segmentation_item(paths: Paths, settings: Settings, row: Row, seed: int, inp
     }
     if row.needs_selection:
         shared["selection"] = paths.selection / f"{seed_name(seed)}.csv"
+    recipe = settings.row(row.method)
     return Item(
         name=f"{row.id}, {seed_name(seed)}",
         function="bench.items.segmentation:run",
         settings={
             "row": row.id,
             "images": row.images,
-            "recipe": settings.row(row.method).model_dump(),
+            "recipe": recipe.model_dump(),
+            "weights": pins(recipe),
             "seed": seed,
             **machine(settings.engine),
         },

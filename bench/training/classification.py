@@ -1,6 +1,7 @@
 """Training of a weakly supervised network on images and image-level labels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 import pandas as pd
@@ -12,7 +13,8 @@ from bench.runtime import Context, generator
 from bench.schema import Augmentation, Optimisation
 from bench.training.augment import normalise, random_affine, to_float, warp
 from bench.training.batch_norm import settle
-from bench.training.loop import Parameters, endless_batches, optimise
+from bench.training.checkpoint import Checkpoint, Part
+from bench.training.loop import EndlessBatches, Parameters, optimise
 
 Losses = Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]
 
@@ -43,17 +45,19 @@ def train_classifier(
     context: Context,
     parameters: Parameters | None = None,
     after_epoch: Callable[[int], None] = lambda epoch: None,
+    changes: Mapping[str, Part] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """Train `net`, already in its modes, on augmented batches of all of `train`; the history of losses by epoch.
 
+    what: names the training in its progress and its checkpoint; trainings of one item need different names.
     losses_of(images, labels) gets normalised RGB (B, 3, S, S) and int64 (B,), and gives named scalar losses of which
     "total" is minimised. It runs inside autocast: what must be float32 turns itself into it. parameters: groups with
     learning rates of their own instead of all of the net's. after_epoch(epoch) runs at each epoch's end, the first
-    epoch is 0.
+    epoch is 0. changes: what losses_of and after_epoch change beside `net`, by name, for the checkpoint.
     """
     device, batch_size = context.device, recipe.optimisation.batch_size
     images, labels = torch.from_numpy(train.images).to(device), torch.from_numpy(train.labels).to(device)
-    order = endless_batches(len(images), batch_size, generator(device, "labelled", seed))
+    order = EndlessBatches(len(images), batch_size, generator(device, "labelled", seed))
     affine = generator(device, "augmentation", seed)
 
     def losses(update: int) -> dict[str, torch.Tensor]:
@@ -65,7 +69,10 @@ def train_classifier(
 
     chosen = net.parameters() if parameters is None else parameters
     per_epoch = -(-len(images) // batch_size)
-    history = optimise(what, chosen, losses, recipe.optimisation, per_epoch, after_epoch=after_epoch)
+    checkpoint = Checkpoint(what, context, {"net": net, "order": order, "augmentation": affine, **changes})
+    history = optimise(
+        what, chosen, losses, recipe.optimisation, per_epoch, after_epoch=after_epoch, checkpoint=checkpoint
+    )
     if recipe.settle_batch_norm:
         # The labels play no part in the statistics, but the losses know how images pass through all of the net.
         settle(net, train.images, lambda batch: losses_of(batch, labels[: len(batch)]), batch_size, seed, context)
@@ -86,13 +93,16 @@ def fit_cam_net(
     seed: int,
     context: Context,
     after_epoch: Callable[[int], None] = lambda epoch: None,
+    changes: Mapping[str, Part] = MappingProxyType({}),
 ) -> pd.DataFrame:
-    """Train a network whose forward gives (logits, class maps) by `multilabel_loss`; it ends in eval mode."""
+    """`train_classifier`, by `multilabel_loss`, of a net that gives (logits, class maps); it ends in eval mode."""
     context.place(net).train()
 
     def losses_of(images: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"total": multilabel_loss(net(images)[0], labels)}
 
-    history = train_classifier(what, net, train, losses_of, recipe, seed, context, after_epoch=after_epoch)
+    history = train_classifier(
+        what, net, train, losses_of, recipe, seed, context, after_epoch=after_epoch, changes=changes
+    )
     net.eval()
     return history

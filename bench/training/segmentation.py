@@ -15,7 +15,8 @@ from bench.nets.unet import make_unet
 from bench.runtime import Context, generator, seeded_initialisation
 from bench.schema import Segmentation
 from bench.training.augment import normalise, random_affine, to_float, warp
-from bench.training.loop import endless_batches, optimise
+from bench.training.checkpoint import Checkpoint, Part
+from bench.training.loop import EndlessBatches, optimise
 from bench.training.losses import consistency_loss, consistency_weight, supervised_loss
 from bench.training.mean_teacher import make_teacher
 
@@ -50,8 +51,8 @@ def train_segmentation(
 ) -> tuple[torch.nn.Module, pd.DataFrame]:
     """Train for all epochs and return the network to be evaluated (last epoch, eval mode) and the loss history.
 
-    what: the row's name, for progress. seed: training seed; the initial weights depend on it alone, so that rows
-    are paired. weights: folder of checkpoints. A row with `unlabelled` is trained with a Mean Teacher.
+    what: the row's name, for progress and checkpoint. seed: training seed; the initial weights depend on it alone, so
+    that rows are paired. weights: folder of pretrained weights. A row with `unlabelled` is trained with a Mean Teacher.
     """
     with seeded_initialisation("segmentation", "weights", seed):
         student = make_unet(
@@ -65,13 +66,16 @@ def train_segmentation(
     if data.unlabelled is not None:
         teacher = make_teacher(student, settings.mean_teacher.ema_decay, settings.mean_teacher.ema_buffers)
     per_epoch = updates_per_epoch(data, settings)
+    losses, draws = _losses(student, teacher, data, settings, per_epoch, seed, context)
+    nets: dict[str, Part] = {"student": student, **({"teacher": teacher} if teacher else {})}
     history = optimise(
         what,
         student.parameters(),
-        _losses(student, teacher, data, settings, per_epoch, seed, context),
+        losses,
         settings.optimisation,
         per_epoch,
         after_update=(lambda: teacher.update_parameters(student)) if teacher else (lambda: None),
+        checkpoint=Checkpoint(what, context, {**nets, **draws}),
     )
     evaluated = teacher.module if teacher and settings.mean_teacher.evaluated == "teacher" else student
     return evaluated.eval(), history
@@ -85,17 +89,19 @@ def _losses(
     per_epoch: int,
     seed: int,
     context: Context,
-) -> Callable[[int], dict[str, torch.Tensor]]:
-    """The losses of one update as a function of its number (paper, eq. 1)."""
+) -> tuple[Callable[[int], dict[str, torch.Tensor]], dict[str, Part]]:
+    """The losses of one update as a function of its number (paper, eq. 1), and what it draws from."""
     device, options = context.device, settings.mean_teacher
     labelled, labels = (torch.from_numpy(part).to(device) for part in (data.labelled, data.labels))
     with_labels = settings.optimisation.batch_size if teacher is None else options.labelled_per_batch
-    labelled_order = endless_batches(len(labelled), with_labels, generator(device, "labelled", seed))
+    labelled_order = EndlessBatches(len(labelled), with_labels, generator(device, "labelled", seed))
     affine, noise = generator(device, "augmentation", seed), generator(device, "noise", seed)
+    draws: dict[str, Part] = {"labelled": labelled_order, "augmentation": affine, "noise": noise}
     if teacher is not None and data.unlabelled is not None:
         unlabelled = torch.from_numpy(data.unlabelled).to(device)
         without = settings.optimisation.batch_size - with_labels
-        unlabelled_order = endless_batches(len(unlabelled), without, generator(device, "unlabelled", seed))
+        unlabelled_order = EndlessBatches(len(unlabelled), without, generator(device, "unlabelled", seed))
+        draws["unlabelled"] = unlabelled_order
     ramp_updates = round(options.ramp_fraction * settings.optimisation.epochs * per_epoch)
 
     def losses(update: int) -> dict[str, torch.Tensor]:
@@ -123,7 +129,7 @@ def _losses(
             "consistency": consistency,
         }
 
-    return losses
+    return losses, draws
 
 
 def _with_noise(grey: torch.Tensor, scale: float, limit: float, draw: torch.Generator) -> torch.Tensor:

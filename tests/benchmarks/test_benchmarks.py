@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.benchmarks import cams, crf
-from bench.benchmarks.__main__ import main, table
+from bench.benchmarks import cams, crf, training
+from bench.benchmarks.__main__ import main, stages, table
 from bench.benchmarks.timing import Comparison
+from bench.timings import recorded
 
 
 @pytest.fixture(autouse=True)
@@ -23,15 +24,25 @@ def test_the_ratio_is_plain_over_ours():
     assert [cell.strip() for cell in line.strip("|").split("|")] == ["work", "slow", "3.00", "fast", "1.50", "2.00"]
 
 
-def test_both_benchmarks_print_a_ratio(monkeypatch, capsys):
+def test_every_benchmark_prints_a_ratio(monkeypatch, capsys):
     monkeypatch.setattr(crf, "TYPICAL_SIZE", (48, 40))
     monkeypatch.setattr(cams, "SIZE", 32)
     monkeypatch.setattr(cams, "ROUNDS", 1)
+    monkeypatch.setattr(training, "SIZE", 32)
+    monkeypatch.setattr(training, "ROUNDS", 1)
     assert main(["--images", "2"]) == 0
-    lines = capsys.readouterr().out.splitlines()[-2:]
+    lines = capsys.readouterr().out.splitlines()[-3:]
     assert lines[0].startswith("| DenseCRF, 2 phantoms ")
     assert lines[1].startswith("| CAMs, 2 images, ResNet18, 32 px ")
+    assert lines[2].startswith("| resnet18 U-Net, 32 px, 2 epochs of 32 images, ")
     assert all(re.search(r"\| \d+\.\d\d +\|$", line) for line in lines)
+
+
+def test_the_time_of_the_stages_is_shown_where_it_was_recorded():
+    assert stages() == ""
+    with recorded("phantom", "cams"):
+        pass
+    assert stages().startswith("\nphantom: 0 s in the stages that ran\n| stage ")
 
 
 def test_the_archive_of_busi_is_used_without_its_masks(tmp_path, monkeypatch):

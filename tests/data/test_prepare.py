@@ -127,6 +127,13 @@ def test_original_masks_are_joined_at_their_own_size(masks):
     assert read_mask(masks / "original" / "malignant (1).png").shape == (64, 33)
 
 
+def test_the_masks_of_every_image_are_counted(masks):
+    counts = pd.read_csv(masks / "counts.csv")
+    assert counts["id"].tolist() == IDS
+    assert counts["category"].tolist() == [image_id.split(" ")[0] for image_id in IDS]
+    assert counts["masks"].tolist() == [2, 1, 1, 1]
+
+
 def test_normal_images_have_no_original_mask(masks):
     assert sorted(file.stem for file in (masks / "original").iterdir()) == sorted(IDS[:3])
 

@@ -14,6 +14,7 @@ from bench.crf import threshold_mask
 from bench.engine import run_items
 from bench.errors import UserError
 from bench.items.crf import run
+from bench.schema import Engine
 from bench.store import Item, Store
 from tests.items.dying import end_at_once
 
@@ -136,8 +137,9 @@ def test_a_corrupt_image_is_named_and_nothing_is_left(inputs, tmp_path, threads)
     file.write_bytes(file.read_bytes()[:60])
     item = Item("crf", "bench.items.crf:run", settings(threads=threads), inputs)
     store = Store(tmp_path / "runs")
+    engine = Engine(kind="inline", device="cpu", threads=threads, gpus_per_item=1.0, checkpoint_seconds=0.0)
     with pytest.raises(UserError, match=r"benign \(1\)\.png is not a readable PNG") as caught:
-        run_items([item], "inline", store)
+        run_items([item], engine, store)
     assert "\n" not in str(caught.value)
     assert list(store.root.iterdir()) == []
 

@@ -6,14 +6,14 @@ import pytest
 
 from bench.errors import UserError
 from bench.paths import Paths
-from bench.schema import Checkpoint
+from bench.schema import OwnFile
 from bench.settings import Settings, load
 from bench.stages.pseudo import _own_checkpoint
 
 
 def with_checkpoint(file: str, sha256: str) -> Settings:
     settings = load("busi")
-    pseudo = settings.pseudo.model_copy(update={"checkpoint": Checkpoint(file=file, sha256=sha256)})
+    pseudo = settings.pseudo.model_copy(update={"checkpoint": OwnFile(file=file, sha256=sha256)})
     return settings.model_copy(update={"pseudo": pseudo})
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bench.schema import Optimisation
-from bench.training.loop import endless_batches, joined, optimise
+from bench.training.loop import EndlessBatches, joined, optimise
 
 
 def draw(seed: int = 0) -> torch.Generator:
@@ -22,7 +22,7 @@ def settings(epochs: int = 2, **changes: float) -> Optimisation:
 @pytest.mark.parametrize(("count", "size"), [(12, 4), (10, 4), (3, 8), (5, 5), (1, 3)])
 def test_batches_have_the_exact_size_and_every_index_once_a_pass(count, size):
     passes = 4
-    batches = list(islice(endless_batches(count, size, draw()), passes * count))
+    batches = list(islice(EndlessBatches(count, size, draw()), passes * count))
     assert all(batch.shape == (size,) for batch in batches)
     sequence = torch.cat(batches)
     for start in range(0, passes * count, count):
@@ -30,10 +30,34 @@ def test_batches_have_the_exact_size_and_every_index_once_a_pass(count, size):
 
 
 def test_the_order_changes_from_pass_to_pass_and_depends_on_the_seed_alone():
-    first, second = islice(endless_batches(30, 30, draw()), 2)
+    first, second = islice(EndlessBatches(30, 30, draw()), 2)
     assert not torch.equal(first, second)
-    assert torch.equal(first, next(endless_batches(30, 30, draw())))
-    assert not torch.equal(first, next(endless_batches(30, 30, draw(1))))
+    assert torch.equal(first, next(EndlessBatches(30, 30, draw())))
+    assert not torch.equal(first, next(EndlessBatches(30, 30, draw(1))))
+
+
+@pytest.mark.parametrize("drawn", [0, 1, 4, 5])
+def test_an_order_goes_on_from_its_state_in_the_middle_of_a_pass(drawn):
+    order, other = EndlessBatches(10, 4, draw()), EndlessBatches(10, 4, draw(1))
+    for _ in range(drawn):
+        next(order)
+    other.load_state_dict(order.state_dict())
+    assert torch.equal(torch.cat(list(islice(order, 7))), torch.cat(list(islice(other, 7))))
+
+
+def test_a_state_stays_as_it_was_and_holds_no_more_than_is_waiting():
+    order = EndlessBatches(10, 4, draw())
+    next(order)
+    state = order.state_dict()
+    expected = torch.cat(list(islice(order, 7)))
+    assert state["waiting"].untyped_storage().nbytes() == 8 * 6
+    order.load_state_dict(state)
+    assert torch.equal(torch.cat(list(islice(order, 7))), expected)
+
+
+def test_there_must_be_something_to_draw_from():
+    with pytest.raises(ValueError, match="no images"):
+        EndlessBatches(0, 4, draw())
 
 
 def test_a_quadratic_is_minimised():

@@ -11,6 +11,7 @@ import torch
 import bench.training.segmentation
 from bench.runtime import Context, context
 from bench.schema import Segmentation
+from bench.training.checkpoint import Checkpoint
 from bench.training.segmentation import TrainingSet, predict, train_segmentation, updates_per_epoch
 
 SIZE = 32
@@ -216,3 +217,27 @@ def test_predictions_are_of_the_tumour_class(fp32, unseen_images):
 
     expected = 1 / (1 + np.exp(-4 * (unseen_images / 255)))
     assert np.allclose(predict(Tumour(), unseen_images, fp32), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("row", ["whole", "mean_teacher"])
+def test_a_row_that_is_interrupted_after_every_epoch_ends_with_the_same_bits(row, fp32, tmp_path, monkeypatch):
+    """Student, teacher, orders of batches, augmentation and noise all go on where they were."""
+    recipe = settings(epochs=2, evaluated="teacher" if row == "mean_teacher" else "student")
+    net, history = train_segmentation("row", ROWS[row], recipe, 0, WEIGHTS, fp32)
+    keep = Checkpoint.keep
+
+    def interrupted(*given: Any) -> None:
+        keep(*given)
+        raise InterruptedError
+
+    monkeypatch.setattr(Checkpoint, "keep", interrupted)
+    for _ in range(2):
+        with pytest.raises(InterruptedError):
+            train_segmentation("row", ROWS[row], recipe, 0, WEIGHTS, context("cpu", 2, "fp32", tmp_path))
+    resumed, resumed_history = train_segmentation(
+        "row", ROWS[row], recipe, 0, WEIGHTS, context("cpu", 2, "fp32", tmp_path)
+    )
+    assert resumed_history.equals(history)
+    for name, value in net.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+    assert not resumed.training

@@ -1,0 +1,121 @@
+"""Training of gt_whole's U-Net against the usual shape: a Dataset that augments image by image, fp32, NCHW, Adam."""
+
+import contextlib
+import io
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as transforms
+
+from bench.benchmarks.timing import Comparison, seconds
+from bench.nets.unet import make_unet
+from bench.runtime import context
+from bench.schema import Segmentation
+from bench.settings import PARAMS, load
+from bench.sources import ROOT
+from bench.training.augment import IMAGENET_MEAN, IMAGENET_STD
+from bench.training.losses import supervised_loss
+from bench.training.segmentation import TrainingSet, train_segmentation
+
+IMAGES, SIZE, EPOCHS, ROUNDS = 96, 128, 2, 2
+# The profile whose network and batch both ways train.
+PROFILE = "busi-small"
+
+
+class ImageByImage(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Random flips and rotation of one image and its mask at a time, on the processor."""
+
+    def __init__(self, data: TrainingSet, degrees: float) -> None:
+        self.images, self.masks, self.degrees = data.labelled, data.labels, degrees
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Normalised RGB float32 (3, S, S) and mask int64 (S, S)."""
+        image = torch.from_numpy(self.images[index]).expand(3, -1, -1).float() / 255
+        mask = torch.from_numpy(self.masks[index]).unsqueeze(0)
+        for flip in (transforms.horizontal_flip, transforms.vertical_flip):
+            if torch.rand(()) < 0.5:
+                image, mask = flip(image), flip(mask)
+        angle = float(torch.empty(()).uniform_(-self.degrees, self.degrees))
+        image = transforms.rotate(image, angle, InterpolationMode.BILINEAR)
+        mask = transforms.rotate(mask, angle, InterpolationMode.NEAREST)
+        return transforms.normalize(image, list(IMAGENET_MEAN), list(IMAGENET_STD)), mask.squeeze(0).long()
+
+
+def measure(images: int | None) -> Comparison:
+    """Time both ways over `images` noise images (96 when None), rounded up to full batches; the fastest of two rounds.
+
+    The usual shape gets the better of loading in the training's process and of one worker a core.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    cores = len(os.sched_getaffinity(0))
+    recipe = load(PROFILE, ROOT / PARAMS).row("gt_whole")
+    # Full batches only: then an epoch is as many images in both ways.
+    data = _noise(math.ceil((images or IMAGES) / recipe.optimisation.batch_size) * recipe.optimisation.batch_size)
+    usual = [_usual(data, recipe, device, cores, workers) for workers in (0, cores)]
+    ways = [*usual, _ours(data, recipe, device, cores)]
+    # A progress bar counts as nobody's time.
+    with contextlib.redirect_stdout(io.StringIO()):
+        for way in ways:
+            way(1)
+        times = [[seconds(lambda way=way: way(EPOCHS)) for way in ways] for _ in range(ROUNDS)]  # type: ignore[misc]
+    alone, with_workers, here = (min(column) for column in zip(*times, strict=True))
+    kind = f"{recipe.encoder} U-Net, {SIZE} px, {EPOCHS} epochs of {len(data.labelled)} images, {device}"
+    workers = 0 if alone <= with_workers else cores
+    plain = f"DataLoader with {workers} workers, fp32, NCHW"
+    ours = f"on the device, {recipe.optimisation.precision}, NHWC"
+    return Comparison(kind, plain, min(alone, with_workers), ours, here)
+
+
+def _noise(count: int) -> TrainingSet:
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 256, (count, SIZE, SIZE), np.uint8)
+    labels = np.zeros_like(images)
+    labels[:, SIZE // 4 : SIZE // 2, SIZE // 4 : SIZE // 2] = 1
+    return TrainingSet(images, labels, None, count)
+
+
+def _ours(data: TrainingSet, recipe: Segmentation, device: str, cores: int) -> Callable[[int], object]:
+    def train(epochs: int) -> None:
+        where = context(device, cores, recipe.optimisation.precision)
+        optimisation = recipe.optimisation.model_copy(update={"epochs": epochs})
+        train_segmentation("ours", data, recipe.model_copy(update={"optimisation": optimisation}), 0, Path(), where)
+
+    return train
+
+
+def _usual(data: TrainingSet, recipe: Segmentation, device: str, cores: int, workers: int) -> Callable[[int], object]:
+    settings = recipe.optimisation
+
+    def train(epochs: int) -> None:
+        torch.set_num_threads(cores)
+        torch.use_deterministic_algorithms(False)
+        torch.manual_seed(0)
+        net = make_unet(recipe.encoder, recipe.decoder_channels, None, Path()).to(device).train()
+        optimiser = torch.optim.Adam(net.parameters(), lr=settings.learning_rate)
+        dataset = ImageByImage(data, recipe.augmentation.rotation_degrees)
+        loader = DataLoader(
+            dataset,
+            settings.batch_size,
+            shuffle=True,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=device == "cuda",
+        )
+        for _ in range(epochs):
+            for batch, target in loader:
+                loss = supervised_loss(net(batch.to(device)), target.to(device))
+                optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                loss.item()
+
+    return train

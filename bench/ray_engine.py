@@ -1,0 +1,181 @@
+"""Items on Ray, on a local instance or on the cluster that RAY_ADDRESS names. Imported only where it is used.
+
+Ray schedules, keeps workers warm and runs the items of lost workers and nodes again; bench.ray_worker says what such a
+worker does. The project's code travels along, so that a node needs nothing but the libraries.
+"""
+
+import importlib
+import logging
+import os
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from bench import sources
+from bench.engine import Work, on_gpu
+from bench.errors import UserError
+from bench.files import refusals_explained, replacing_folder
+from bench.progress import say
+from bench.ray_worker import Home, Job, Packed, identity, package_versions, run_item, unpack
+from bench.schema import Engine
+from bench.store import Item, Store
+from bench.weights import weights_folder
+
+# How often an item is run again after its worker or node was lost.
+RETRIES = 3
+LOST = (WorkerCrashedError, NodeDiedError, OutOfMemoryError)
+COLOURS = "\x1b\\[[0-9;]*m"
+CONNECT_SECONDS = 10.0
+# Ray's sockets lie some 75 characters below its folder, and Linux takes 107.
+LONGEST_TEMP = 30
+
+
+def run(work: Work, store: Store, engine: Engine) -> None:
+    """Compute all of `work` into `store`, as many items at once as there is room for.
+
+    An item that raises ends the run with its own error; items that finished stay in the store, the others are
+    cancelled and keep their checkpoints. UserError: no such cluster, or an item whose worker is lost again and again.
+    """
+    with refusals_explained(store.root):
+        store.root.mkdir(parents=True, exist_ok=True)
+    with _connected(engine):
+        job = _job(store)
+        # One function for all items: Ray hands a warm worker from an item to the next only where it is the same.
+        task, pending = ray.remote(run_item), {}
+        for position, (item, key) in enumerate(work, 1):
+            abroad = replace(item, inputs={name: path.absolute() for name, path in item.inputs.items()})
+            run_one = task.options(name=item.name, max_retries=RETRIES, **resources(item, engine))
+            pending[run_one.remote(job, abroad, key)] = (f"[{position}/{len(work)}] {item.name}", item, key)
+        _collect(pending, store)
+
+
+def _job(store: Store) -> Job:
+    store, here = Store(store.root.absolute(), store.checkpoint_seconds), ray.get_runtime_context().get_node_id()
+    home = None
+    if os.environ.get("RAY_ADDRESS"):
+        strategy = NodeAffinitySchedulingStrategy(here, soft=False)
+        home = ray.remote(Home).options(num_cpus=0, scheduling_strategy=strategy).remote(store)
+    return Job(home, here, store, identity(store.root), package_versions(), weights_folder().absolute())
+
+
+def resources(item: Item, engine: Engine) -> dict[str, float]:
+    """What an item takes of a node, as Ray's options; on a GPU its share and one core, which feeds the GPU."""
+    if on_gpu(item):
+        return {"num_cpus": 1, "num_gpus": engine.gpus_per_item}
+    return {"num_cpus": engine.threads}
+
+
+def _collect(pending: dict[Any, tuple[str, Item, str]], store: Store) -> None:
+    """Take results as they come. After a failure only what has ended by then; the first failure is raised."""
+    failure: BaseException | None = None
+    while pending:
+        ended, _ = ray.wait(list(pending), timeout=0 if failure else None, fetch_local=False)
+        if not ended:
+            break
+        place, item, key = pending.pop(ended[0])
+        try:
+            seconds, result = ray.get(ended[0])
+        except RayError as error:
+            say(f"{place}: failed")
+            failure = failure or _explained(error, item)
+            continue
+        if result is not None:
+            _add(result, store, key)
+        say(f"{place}: done in {seconds:.0f} s")
+    if failure:
+        raise failure
+
+
+def _add(result: Packed, store: Store, key: str) -> None:
+    with store.lock(key):
+        if not store.find(key):
+            with replacing_folder(store.root / key) as out:
+                unpack(result, out)
+        shutil.rmtree(store.partial(key), ignore_errors=True)
+
+
+def _explained(error: RayError, item: Item) -> BaseException:
+    """What became of an item: its own error, with its remote traceback as a note, or the loss of its worker."""
+    if isinstance(error, LOST):
+        reason = " ".join(str(error).split())
+        return UserError(
+            f"{item.name}: its process was lost {RETRIES + 1} times, perhaps for want of memory - run again to go on"
+            " from its last checkpoint, with fewer items at once (engine.threads, engine.gpus_per_item). Ray says:"
+            f" {reason}"
+        )
+    # An error that cannot be made again here arrives as one of Ray's that holds its text.
+    cause: BaseException = error.cause if isinstance(error, RayTaskError) else error
+    cause.add_note(f"{item.name}, on a Ray worker:\n{re.sub(COLOURS, '', str(error))}")
+    return cause
+
+
+@contextmanager
+def _connected(engine: Engine) -> Iterator[None]:
+    """Ray for the length of the block: the cluster at RAY_ADDRESS, or an instance of our own that leaves nothing."""
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        _check(address)
+    top = tempfile.gettempdir()
+    # mkdtemp makes a folder of a new name that only this user may read, wherever it lies.
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir=top if len(top) <= LONGEST_TEMP else "/tmp"))  # noqa: S108
+    try:
+        where: Mapping[str, Any] = {"address": address} if address else _local(folder, engine)
+        code = _code(folder / "code")
+        try:
+            ray.init(**where, runtime_env={"working_dir": str(code)}, logging_level=logging.WARNING)
+        except Exception as error:  # Ray has no error of its own for this
+            reason = " ".join(str(error).split())
+            raise UserError(f"no Ray {f'cluster at {address}' if address else 'here'}: {reason}") from error
+        say(f"Ray: {f'cluster at {address}' if address else 'this machine'}, {_size()}")
+        yield
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check(address: str) -> None:
+    """Raise UserError where no cluster answers at once; Ray itself would go on trying for a quarter of an hour."""
+    if "://" in address:
+        raise UserError(f"RAY_ADDRESS is {address} - give <host>:<port> of the cluster's head, on one of its nodes")
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise UserError(f"no Ray cluster at {address} ({error}) - start it, or unset RAY_ADDRESS") from error
+
+
+def _local(folder: Path, engine: Engine) -> dict[str, Any]:
+    """Options of a local instance with the cores that this process may use, and room for one item at least."""
+    return {
+        "address": "local",
+        "num_cpus": max(len(os.sched_getaffinity(0)), engine.threads),
+        "include_dashboard": False,
+        "_temp_dir": str(folder),
+        # Without a limit Ray repeats an item for ever that needs more memory than there is.
+        "_system_config": {"task_oom_retries": RETRIES},
+    }
+
+
+def _code(folder: Path) -> Path:
+    """Copy the project's code to `folder`, which the workers get as working folder and import from before all else."""
+    for package in sources.PACKAGES:
+        for place in importlib.import_module(package).__path__:
+            shutil.copytree(place, folder / package, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    return folder
+
+
+def _size() -> str:
+    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return f"{total.get('CPU', 0):.0f} cores, {total.get('GPU', 0):.0f} GPUs"

@@ -1,0 +1,40 @@
+"""The U-Net: logits of the input's size, with all of the encoder or without its last stage."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.errors import UserError
+from bench.nets.unet import make_unet
+
+
+@pytest.mark.parametrize("channels", [[16, 8, 8, 8, 8], [16, 8, 8, 8]])
+def test_every_parameter_takes_part(channels):
+    net = make_unet("resnet18", channels, None, Path())
+    logits = net(torch.rand(2, 3, 64, 64))
+    assert logits.shape == (2, 2, 64, 64)
+    logits.square().mean().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+def test_the_last_stage_is_left_out_with_four_channels():
+    sizes = [
+        sum(parameter.numel() for parameter in make_unet("resnet18", channels, None, Path()).encoder.parameters())
+        for channels in ([16, 8, 8, 8, 8], [16, 8, 8, 8])
+    ]
+    # layer4 of a ResNet18: 8.4 of 11.2 million parameters.
+    assert sizes[0] - sizes[1] == 8_393_728
+
+
+def test_pretrained_weights_reach_a_shortened_encoder(tmp_path, monkeypatch):
+    whole = make_unet("resnet18", [16, 8, 8, 8, 8], None, Path()).encoder.state_dict()
+    monkeypatch.setattr("bench.nets.unet.load_state", lambda name, folder: {**whole, "fc.weight": torch.zeros(1)})
+    kept = make_unet("resnet18", [16, 8, 8, 8], "resnet18", tmp_path).encoder.state_dict()
+    assert not any(name.startswith("layer4") for name in kept)
+    assert all(torch.equal(value, whole[name]) for name, value in kept.items())
+
+
+def test_an_unknown_encoder_is_named():
+    with pytest.raises(UserError, match="resnet19"):
+        make_unet("resnet19", [16, 8, 8, 8, 8], None, Path())
