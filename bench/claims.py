@@ -25,7 +25,7 @@ from bench.errors import UserError
 from bench.expressions import evaluate, names
 from bench.rows import Row
 from bench.schema import Strict
-from bench.statistics import Estimate, common_seeds, estimates, gather
+from bench.statistics import Estimate, common_runs, estimates, gather
 from bench.tables import METRICS, PAPER_TABLE1, interval_text
 
 CLAIMS = Path(__file__).with_suffix(".yaml")
@@ -160,9 +160,9 @@ def _judge(
     if claim.op == "=":
         return found(None, "holds" if holds else "fails", "about the paper's own numbers")
     rows = vocabulary.rows(claim)
-    missing = [row for row in rows if not common_seeds(per_image, [row])]
-    if missing or not common_seeds(per_image, rows):
-        return found(None, "cannot tell", f"row missing: {', '.join(missing) or 'no seed has them all'}")
+    missing = [row for row in rows if not common_runs(per_image, [row])]
+    if missing or not common_runs(per_image, rows):
+        return found(None, "cannot tell", f"row missing: {', '.join(missing) or 'no run has them all'}")
     (ours,) = estimates(gather(per_image, rows, groups), partial(_excess, claim, vocabulary, rows))
     return found(ours, *_verdict(claim, ours))
 

@@ -36,32 +36,36 @@ class Paths:
 
     @property
     def splits(self) -> Path:
-        """seed-<s>.csv: id, category, set."""
+        """split-<seed>.csv: id, category, set."""
         return self.data / "splits"
+
+    def split(self, seed: int) -> Path:
+        """The manifest of one split."""
+        return self.splits / f"split-{seed}.csv"
 
     @property
     def cams(self) -> Path:
-        """<method>/seed-<s>/: cams.npy, ids.csv, classification.csv, history.csv, direct/."""
+        """<method>/<run>/: cams.npy, ids.csv, classification.csv, history.csv, direct/."""
         return self.data / "cams"
 
     @property
     def selection(self) -> Path:
-        """seed-<s>.csv and seed-<s>.json."""
+        """<run>.csv and <run>.json."""
         return self.data / "selection"
 
     @property
     def pseudo(self) -> Path:
-        """seed-<s>/: store.npy, log.csv, segmenter.json, original/."""
+        """<run>/: store.npy, log.csv, segmenter.json, original/."""
         return self.data / "pseudo"
 
     @property
     def crf(self) -> Path:
-        """<method>/seed-<s>/: store.npy, log.csv, original/."""
+        """<method>/<run>/: store.npy, log.csv, original/."""
         return self.data / "crf"
 
     @property
     def predictions_gt(self) -> Path:
-        """<row>/seed-<s>/: probabilities.npy, ids.csv, history.csv."""
+        """<row>/<run>/: probabilities.npy, ids.csv, history.csv."""
         return self.data / "predictions" / "gt"
 
     @property
@@ -83,8 +87,3 @@ class Paths:
     def reports(self) -> Path:
         """Tables, metrics.json, report and figures."""
         return REPORTS / self.profile
-
-
-def seed_name(seed: int) -> str:
-    """Name of a seed's file or folder."""
-    return f"seed-{seed}"

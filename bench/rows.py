@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from bench.methods import gives, methods
-from bench.paths import DIRECT, Paths, seed_name
+from bench.paths import DIRECT, Paths
+from bench.seeds import Seeds
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,9 @@ def oracle_rows(names: Sequence[str]) -> list[Row]:
     ]
 
 
-def predictions(paths: Paths, row: Row, seed: int) -> Path:
+def predictions(paths: Paths, row: Row, seeds: Seeds) -> Path:
     """Folder of one row's predictions, or of its NOT_RUNNABLE note."""
     if row.labels == "direct":
-        return paths.cams / row.method / seed_name(seed) / DIRECT
+        return paths.cams / row.method / seeds.name / DIRECT
     base = {"gt": paths.predictions_gt, "oracle": paths.predictions_oracle}.get(row.labels, paths.predictions_weak)
-    return base / row.id / seed_name(seed)
+    return base / row.id / seeds.name

@@ -3,9 +3,12 @@
 METHOD in comments means METHOD.md, which records the paper's gaps and the reading chosen for each.
 """
 
+import itertools
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from bench.seeds import Seeds
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -39,6 +42,25 @@ class Pretrained(Strict):
     def checkpoint(self) -> str | None:
         """Name of the checkpoint it starts from, None for random weights."""
         return self.architecture if self.initialisation == "imagenet" else None
+
+
+class SeedAxes(Strict):
+    """Every seed of the split is run with every seed of the training; the first of both is shown in figures."""
+
+    split: Annotated[list[Seed], Field(min_length=1)]
+    training: Annotated[list[Seed], Field(min_length=1)]
+
+    @field_validator("split", "training")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("a seed is listed twice; results of one seed count once")
+        return seeds
+
+    @property
+    def runs(self) -> list[Seeds]:
+        """The pairs of seeds, in their order."""
+        return [Seeds(*pair) for pair in itertools.product(self.split, self.training)]
 
 
 class BusiData(Strict):

@@ -19,7 +19,7 @@ from bench.schema import (
     PhantomData,
     Prepare,
     Pseudo,
-    Seed,
+    SeedAxes,
     Segmentation,
     Select,
     Split,
@@ -34,7 +34,7 @@ M = TypeVar("M", bound=BaseModel)
 class Settings(Strict):
     """One complete profile of params.yaml."""
 
-    seeds: Annotated[list[Seed], Field(min_length=1)]
+    seeds: SeedAxes
     data: Annotated[BusiData | PhantomData, Field(discriminator="source")]
     prepare: Prepare
     audit: Audit
@@ -46,13 +46,6 @@ class Settings(Strict):
     train: Train
     oracle: list[str]
     engine: Engine
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct(cls, seeds: list[int]) -> list[int]:
-        if len(set(seeds)) != len(seeds):
-            raise ValueError("a seed is listed twice; results of one seed count once")
-        return seeds
 
     @field_validator("oracle")
     @classmethod

@@ -24,6 +24,7 @@ HARNESS = {
     "bench.ray_engine": "as bench.engine",
     "bench.ray_worker": "as bench.engine",
     "bench.schema": "checks values, which count themselves",
+    "bench.seeds": "names runs",
     "bench.settings": "reads values, which count themselves",
     "bench.sources": "part of an item's key",
     "bench.store": "keeps items by key",

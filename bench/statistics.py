@@ -2,8 +2,9 @@
 
 Two sources of chance are kept apart. Over images: the networks are held fixed and the test images are resampled, whole
 groups of near-duplicates at a time, because those do not count as independent. Over seeds: what another split and
-another training would give; the test sets of different seeds overlap, so that interval is rather too narrow. One seed
-has none.
+another training would give; the test sets of different splits overlap, so that interval is rather too narrow. The
+trainings of one split are no independent draws of it: with several splits the interval is that of one mean a split,
+with one split that of its trainings, which says nothing of other splits. One run has none.
 
 The bootstrap is BCa and not percentile, because per-image IoUs are skewed: on simulated IoUs of 62 and 129 images BCa
 covered the true mean in 92 to 96 % of the cases and missed it at most twice as often on one side as on the other,
@@ -15,7 +16,7 @@ import itertools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ from scipy import stats
 from bench.errors import UserError
 from bench.metrics import per_image_iou
 from bench.seeding import seed_for
+from bench.seeds import AXES, Seeds
 from bench.tables import METRICS
 
 ALPHA = 0.05
@@ -52,12 +54,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Sample:
-    """IoUs in percent of some rows, summed by group of images, for the seeds in which all of these rows ran.
+    """IoUs in percent of some rows, summed by group of images, for the runs that all of these rows have.
 
-    ious: float64 (seeds, rows, metrics, groups), metrics as in bench.tables.METRICS. images: int64 (seeds, rows,
-    groups), how many images the sums are of.
+    runs: their seeds. ious: float64 (runs, rows, metrics, groups), metrics as in bench.tables.METRICS. images: int64
+    (runs, rows, groups), how many images the sums are of.
     """
 
+    runs: Sequence[Seeds]
     ious: np.ndarray
     images: np.ndarray
 
@@ -68,22 +71,22 @@ class Sample:
 
     @property
     def fewest(self) -> int:
-        """How many groups the row and seed with the fewest has images of."""
+        """How many groups the row and run with the fewest has images of."""
         return int((self.images > 0).sum(axis=-1).min())
 
     def means(self, weights: np.ndarray) -> np.ndarray:
-        """Means over images, each group taken so many times: weights (..., groups) -> (..., seeds, rows, metrics).
+        """Means over images, each group taken so many times: weights (..., groups) -> (..., runs, rows, metrics).
 
         NaN where a row has none of the images that were drawn.
         """
-        seeds, rows, metrics, groups = self.ious.shape
-        sums = (weights @ self.ious.reshape(-1, groups).T).reshape(*weights.shape[:-1], seeds, rows, metrics)
-        images = (weights @ self.images.reshape(-1, groups).T).reshape(*weights.shape[:-1], seeds, rows, 1)
+        runs, rows, metrics, groups = self.ious.shape
+        sums = (weights @ self.ious.reshape(-1, groups).T).reshape(*weights.shape[:-1], runs, rows, metrics)
+        images = (weights @ self.images.reshape(-1, groups).T).reshape(*weights.shape[:-1], runs, rows, 1)
         with np.errstate(invalid="ignore"):
             return np.asarray(sums / images)
 
     def shares(self) -> np.ndarray:
-        """What every group adds to each row's mean over images and seeds: (rows, metrics, groups)."""
+        """What every group adds to each row's mean over images and runs: (rows, metrics, groups)."""
         images = self.images.sum(axis=-1, keepdims=True)[..., None]
         return np.asarray((self.ious / images).mean(axis=0))
 
@@ -92,7 +95,7 @@ class Sample:
 class Comparison:
     """Tumour IoU of row `left` minus that of row `right`, on the same images.
 
-    p: two-sided, None when no seed ran both rows; p_holm: corrected for the family that was tested together.
+    p: two-sided, None when no run has both rows; p_holm: corrected for the family that was tested together.
     """
 
     left: str
@@ -104,42 +107,48 @@ class Comparison:
 
 
 def refuse_repeats(per_image: pd.DataFrame) -> None:
-    """Raise UserError when an image counts twice in one row and seed, or one seed's counts stand under two seeds.
+    """Raise UserError when an image counts twice in one row and run, or one run's counts stand under two names.
 
-    per_image: row, seed, id, category and counts, as the evaluate stage writes them.
+    per_image: row, the run's seeds (bench.seeds.AXES), id, category and counts, as the evaluate stage writes them.
     """
-    repeated = per_image[per_image.duplicated(["row", "seed", "id"])]
+    repeated = per_image[per_image.duplicated(["row", *AXES, "id"])]
     if len(repeated):
-        first = repeated.astype(str).iloc[0]
-        raise UserError(f"{first['id']} counts twice in row {first['row']}, seed {first['seed']} - run evaluate again")
+        first = repeated.iloc[0]
+        raise UserError(f"{first['id']} counts twice in row {first['row']}, {_name(first)} - run evaluate again")
     ordered = per_image.sort_values(["row", "id"])
-    texts = {str(seed): part.drop(columns="seed").to_csv(index=False) for seed, part in ordered.groupby("seed")}
+    texts = {_name(part.iloc[0]): part.drop(columns=AXES).to_csv(index=False) for _, part in ordered.groupby(AXES)}
     for one, other in itertools.combinations(texts, 2):
         if texts[one] == texts[other]:
             raise UserError(
-                f"seeds {one} and {other} have the same counts on every image, so they are one run - list a seed once"
+                f"{one} and {other} have the same counts on every image, so they are one run - list a seed once"
             )
 
 
-def common_seeds(per_image: pd.DataFrame, rows: Sequence[str]) -> list[int]:
-    """The seeds in which every one of `rows` has results, sorted."""
-    found = [set(per_image.loc[per_image["row"] == row, "seed"]) for row in rows]
-    return sorted(set.intersection(*found)) if found else []
+def _name(line: pd.Series) -> str:
+    return Seeds(*(line[axis] for axis in AXES)).name
+
+
+def common_runs(per_image: pd.DataFrame, rows: Sequence[str]) -> list[Seeds]:
+    """The runs in which every one of `rows` has results, sorted."""
+    found = [set(per_image.loc[per_image["row"] == row, AXES].itertuples(index=False, name=None)) for row in rows]
+    return [Seeds(*run) for run in sorted(set.intersection(*found))] if found else []
 
 
 def gather(per_image: pd.DataFrame, rows: Sequence[str], groups: Mapping[str, str] | None = None) -> Sample:
-    """Sum the IoUs of `rows` by group, over the seeds in which all of them ran (at least one must).
+    """Sum the IoUs of `rows` by group, over the runs that all of them have (at least one).
 
     groups: image id -> name of its group of near-duplicates; an image that it does not name is a group of its own.
     """
-    seeds = common_seeds(per_image, rows)
-    part = per_image[per_image["row"].isin(rows) & per_image["seed"].isin(seeds)]
+    runs = common_runs(per_image, rows)
+    part = per_image[per_image["row"].isin(rows)]
+    run = pd.MultiIndex.from_tuples(runs).get_indexer(pd.MultiIndex.from_frame(part[AXES]))
+    part, run = part[run >= 0], run[run >= 0]
     names = part["id"].map(lambda image: ("group", groups[image]) if groups and image in groups else ("image", image))
     ious = per_image_iou(part).assign(miou=lambda table: table.mean(axis=1), images=1)[[*METRICS, "images"]]
-    places = pd.MultiIndex.from_product([seeds, rows, sorted(set(names))])
-    sums = ious.groupby([part["seed"], part["row"], names]).sum().reindex(places, fill_value=0)
-    table = sums.to_numpy(dtype=float).reshape(len(seeds), len(rows), -1, len(METRICS) + 1).swapaxes(-1, -2)
-    return Sample(table[..., :-1, :], table[..., -1, :].astype(np.int64))
+    places = pd.MultiIndex.from_product([range(len(runs)), rows, sorted(set(names))])
+    sums = ious.groupby([run, part["row"], names]).sum().reindex(places, fill_value=0)
+    table = sums.to_numpy(dtype=float).reshape(len(runs), len(rows), -1, len(METRICS) + 1).swapaxes(-1, -2)
+    return Sample(runs, table[..., :-1, :], table[..., -1, :].astype(np.int64))
 
 
 def estimates(sample: Sample, statistic: Callable[[np.ndarray], np.ndarray]) -> list[Estimate]:
@@ -150,12 +159,12 @@ def estimates(sample: Sample, statistic: Callable[[np.ndarray], np.ndarray]) -> 
     every = np.ones(sample.groups)
     values = statistic(sample.means(every).mean(axis=0))
     lows, highs = _over_images(sample, statistic, values)
-    by_seed = statistic(sample.means(every))
+    by_run = statistic(sample.means(every))
     return [
         Estimate(
             float(value),
             (float(low), float(high)) if np.isfinite(low) and np.isfinite(high) else None,
-            over_seeds(by_seed[:, position]),
+            over_seeds(by_run[:, position], sample.runs),
         )
         for position, (value, low, high) in enumerate(zip(values, lows, highs, strict=True))
     ]
@@ -198,20 +207,58 @@ def _times_drawn(drawn: np.ndarray, groups: int) -> np.ndarray:
     return times.reshape(*drawn.shape[:-1], groups).astype(float)
 
 
-def over_seeds(values: np.ndarray) -> Interval | None:
-    """The t interval of the mean of one value a seed; None for one seed."""
+def over_seeds(by_run: np.ndarray, runs: Sequence[Seeds]) -> Interval | None:
+    """The t interval of the mean of one value a split, or of one a training where there is one split; None for one run.
+
+    by_run: float (runs,).
+    """
+    values = _by_split(by_run, runs).mean().to_numpy() if len({run.split for run in runs}) > 1 else by_run
     if len(values) < 2:
         return None
     half = float(stats.t.ppf(1 - ALPHA / 2, len(values) - 1) * stats.sem(values))
     return float(np.mean(values)) - half, float(np.mean(values)) + half
 
 
+def _by_split(by_run: np.ndarray, runs: Sequence[Seeds]) -> Any:
+    return pd.Series(by_run).groupby([run.split for run in runs])
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Standard deviations of a row's tumour IoU in points; None where there are not two to tell one from.
+
+    trainings: between trainings of one split, pooled over the splits. splits: between splits, beyond what their
+    trainings make them differ.
+    """
+
+    runs: int
+    mean: float
+    trainings: float | None
+    splits: float | None
+
+
+def spread(per_image: pd.DataFrame, row: str) -> Spread | None:
+    """How far the runs of a row lie apart, by what was drawn anew; None for a row without results."""
+    runs = common_runs(per_image, [row])
+    if not runs:
+        return None
+    sample = gather(per_image, [row])
+    by_run = sample.means(np.ones(sample.groups))[:, 0, METRICS.index("tumor_iou")]
+    parted = _by_split(by_run, runs)
+    freedom = len(runs) - len(parted)
+    within = float(((parted.count() - 1) * parted.var().fillna(0)).sum() / freedom) if freedom else None
+    between = None
+    if len(parted) > 1:
+        between = float(np.sqrt(max(0.0, parted.mean().var() - (within or 0.0) * (1 / parted.count()).mean())))
+    return Spread(len(runs), float(parted.mean().mean()), None if within is None else float(np.sqrt(within)), between)
+
+
 def row_estimates(
     per_image: pd.DataFrame, rows: Sequence[str], groups: Mapping[str, str] | None = None
 ) -> dict[str, dict[str, Estimate]]:
-    """The headline IoUs of the rows that have results, by row and metric, each over the seeds in which it ran."""
+    """The headline IoUs of the rows that have results, by row and metric, each over the runs that it has."""
     found: dict[str, dict[str, Estimate]] = {}
-    for together in _by_seeds(per_image, [(row,) for row in rows]):
+    for together in _by_runs(per_image, [(row,) for row in rows]):
         members = [row for (row,) in together]
         sample = gather(per_image, members, groups)
         values = estimates(sample, lambda means: means.reshape(*means.shape[:-2], -1))
@@ -220,12 +267,12 @@ def row_estimates(
     return found
 
 
-def _by_seeds(per_image: pd.DataFrame, several: Sequence[tuple[str, ...]]) -> list[list[tuple[str, ...]]]:
-    """Rows, or pairs of them, that ran in the same seeds and can be resampled at once; without those that never ran."""
-    together: dict[tuple[int, ...], list[tuple[str, ...]]] = {}
+def _by_runs(per_image: pd.DataFrame, several: Sequence[tuple[str, ...]]) -> list[list[tuple[str, ...]]]:
+    """Rows, or pairs of them, that have the same runs and can be resampled at once; without those that never ran."""
+    together: dict[tuple[Seeds, ...], list[tuple[str, ...]]] = {}
     for rows in several:
-        together.setdefault(tuple(common_seeds(per_image, rows)), []).append(rows)
-    return [members for seeds, members in together.items() if seeds]
+        together.setdefault(tuple(common_runs(per_image, rows)), []).append(rows)
+    return [members for runs, members in together.items() if runs]
 
 
 def compare(
@@ -237,7 +284,7 @@ def compare(
     excludes 0 on the same side. Raises ValueError when two rows were not judged on the same images.
     """
     found: dict[tuple[str, ...], tuple[Estimate, float]] = {}
-    for together in _by_seeds(per_image, pairs):
+    for together in _by_runs(per_image, pairs):
         found |= _differences(per_image, together, groups)
     corrected = dict(zip(found, holm([p for _, p in found.values()]), strict=True))
     return [
@@ -251,7 +298,7 @@ def compare(
 def _differences(
     per_image: pd.DataFrame, pairs: Sequence[tuple[str, ...]], groups: Mapping[str, str] | None
 ) -> dict[tuple[str, ...], tuple[Estimate, float]]:
-    """Difference and uncorrected p of pairs that ran in the same seeds."""
+    """Difference and uncorrected p of pairs that have the same runs."""
     rows = list(dict.fromkeys(itertools.chain.from_iterable(pairs)))
     sample = gather(per_image, rows, groups)
     if (sample.images != sample.images[:, :1]).any():

@@ -8,6 +8,7 @@ import pandas as pd
 from bench.data.categories import CATEGORIES, TUMOURS
 from bench.metrics import Scores, mean_scores, pooled_scores
 from bench.rows import Row
+from bench.seeds import AXES
 
 SETS = ("entire", "N", "K", "V", "X", "L", "U")
 # Table I of the paper: benign, malignant, normal, total.
@@ -48,18 +49,18 @@ def iou_table(
 ) -> tuple[dict[str, dict[str, float | None]], dict[str, Scores]]:
     """IoUs of Table II or III in percent by row id (per-image means, None without results), and pooled scores.
 
-    Means over seeds; every seed counts alike. per_image: row, seed, tp, fp, fn, tn.
+    Means over runs; every run counts alike. per_image: row, the runs' seeds, tp, fp, fn, tn.
     """
     headline: dict[str, dict[str, float | None]] = {}
     pooled = {}
     for row in rows:
-        seeds = [part for _, part in per_image[per_image["row"] == row].groupby("seed")]
-        if not seeds:
+        runs = [part for _, part in per_image[per_image["row"] == row].groupby(AXES)]
+        if not runs:
             headline[row] = dict.fromkeys(METRICS)
             continue
-        mean = _mean([mean_scores(part) for part in seeds])
+        mean = _mean([mean_scores(part) for part in runs])
         headline[row] = {name: round(getattr(mean, name), 2) for name in METRICS}
-        pooled[row] = _mean([pooled_scores(part) for part in seeds])
+        pooled[row] = _mean([pooled_scores(part) for part in runs])
     return headline, pooled
 
 

@@ -4,9 +4,15 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from bench.statistics import ALPHA, FEWEST_GROUPS, LEVEL, RESAMPLES, Comparison, Estimate, Interval
+from bench.rows import Row
+from bench.schema import SeedAxes
+from bench.statistics import ALPHA, FEWEST_GROUPS, LEVEL, RESAMPLES, Comparison, Estimate, Interval, Spread
 from bench.tables import METRICS, interval_text
 
+SPREAD_NOTE = (
+    "Standard deviations in points of the tumour IoU: between trainings of one split, pooled over the splits; between "
+    "splits, beyond what their trainings make them differ. None: there are not two to tell one from."
+)
 OVER_IMAGES = f"{LEVEL:.0%} interval".replace("%", " %")
 OVER_SEEDS = f"{OVER_IMAGES}, seeds"
 PAIRS_NOTE = (
@@ -16,23 +22,27 @@ PAIRS_NOTE = (
 )
 
 
-def interval_note(seeds: int) -> str:
-    """Sentences on what the intervals of a table are, for a run of so many seeds."""
+def interval_note(seeds: SeedAxes) -> str:
+    """Sentences on what the intervals of a table are."""
     images = (
         f"{OVER_IMAGES}: over {RESAMPLES:,} resamples of the images (bootstrap, BCa), the networks held fixed; "
         f"none below {FEWEST_GROUPS} images."
     )
-    if seeds == 1:
-        return f"{images} One seed: no interval over seeds, so nothing says what another split or training would give."
-    return f"{images} Seeds: t interval over {seeds} seeds, whose test sets overlap."
+    splits, trainings = len(seeds.split), len(seeds.training)
+    if splits > 1:
+        each = f" of {trainings} trainings each" if trainings > 1 else ""
+        return f"{images} Seeds: t interval over {splits} splits{each}, whose test sets overlap."
+    if trainings > 1:
+        return f"{images} Seeds: t interval over {trainings} trainings of one split; others may differ more."
+    return f"{images} One seed: no interval over seeds, so nothing says what another split or training would give."
 
 
-def interval_cells(estimate: Estimate | None, seeds: int) -> dict[str, str]:
+def interval_cells(estimate: Estimate | None, seeds: SeedAxes) -> dict[str, str]:
     """The cells that follow an estimate; None: of a row without results."""
     if estimate is None:
-        return dict.fromkeys([OVER_IMAGES, *([OVER_SEEDS] if seeds > 1 else [])], "not runnable")
+        return dict.fromkeys([OVER_IMAGES, *([OVER_SEEDS] if len(seeds.runs) > 1 else [])], "not runnable")
     cells = {OVER_IMAGES: interval_text(estimate.images)}
-    return cells | {OVER_SEEDS: interval_text(estimate.seeds)} if seeds > 1 else cells
+    return cells | {OVER_SEEDS: interval_text(estimate.seeds)} if len(seeds.runs) > 1 else cells
 
 
 def interval_scalars(rows: Mapping[str, Mapping[str, Estimate]]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
@@ -47,11 +57,33 @@ def interval_scalars(rows: Mapping[str, Mapping[str, Estimate]]) -> dict[str, di
     }
 
 
+def spread_frame(rows: Sequence[Row], spreads: Mapping[str, Spread | None], seeds: SeedAxes) -> pd.DataFrame:
+    """How far runs lie apart, for printing: rows without results are named, and what one run cannot tell."""
+    lines = []
+    for row in rows:
+        found = spreads[row.id]
+        lines.append(
+            {
+                "Row": row.id,
+                "Method": row.label,
+                "Runs": f"{found.runs if found else 0} of {len(seeds.runs)}",
+                "Tumor IoU": "not runnable" if found is None else f"{found.mean:.2f}",
+                "SD of trainings": _deviation(found.trainings if found else None),
+                "SD of splits": _deviation(found.splits if found else None),
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def _deviation(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2f}"
+
+
 def _ends(interval: Interval) -> dict[str, float]:
     return {"low": round(interval[0], 2), "high": round(interval[1], 2)}
 
 
-def pairs_frame(families: Mapping[str, Sequence[Comparison]], seeds: int) -> pd.DataFrame:
+def pairs_frame(families: Mapping[str, Sequence[Comparison]], seeds: SeedAxes) -> pd.DataFrame:
     """Comparisons for printing, by the table whose family they are."""
     lines = []
     for table, comparisons in families.items():

@@ -139,8 +139,8 @@ def test_a_row_that_did_not_run_is_named(claim):
 
 def test_rows_without_a_common_seed_are_not_compared():
     per_image = as_the_paper()
-    per_image.loc[per_image["row"] == OURS.id, "seed"] = 1
-    assert judged(per_image, "gain_in_tumor_iou")["gain_in_tumor_iou"].reason == "row missing: no seed has them all"
+    per_image.loc[per_image["row"] == OURS.id, "split_seed"] = 1
+    assert judged(per_image, "gain_in_tumor_iou")["gain_in_tumor_iou"].reason == "row missing: no run has them all"
 
 
 def test_too_few_images_cannot_tell():

@@ -44,19 +44,19 @@ def test_split_writes_one_manifest_a_seed(project, capsys):
     assert main(["split", "--profile", "phantom"]) == 0
     assert capsys.readouterr().err == ""
     folder = project / "data" / "phantom" / "splits"
-    assert [file.name for file in folder.iterdir()] == ["seed-0.csv"]
-    table = pd.read_csv(folder / "seed-0.csv")
+    assert [file.name for file in folder.iterdir()] == ["split-0.csv"]
+    table = pd.read_csv(folder / "split-0.csv")
     assert table["set"].value_counts().to_dict() == {"N": 33, "K": 9}
 
 
 def test_the_manifest_of_a_seed_is_the_split_of_that_seed(project):
     prepared(project, {"benign": 20, "malignant": 12, "normal": 10})
     text = (project / "params.yaml").read_text()
-    (project / "params.yaml").write_text(text.replace("&seeds [0]", "&seeds [3, 0]"))
+    (project / "params.yaml").write_text(text.replace("{split: [0],", "{split: [3, 0],"))
     assert main(["split", "--profile", "phantom"]) == 0
     index = pd.read_csv(project / "data" / "phantom" / "images" / "index.csv")
     for seed in (0, 3):
-        manifest = pd.read_csv(project / "data" / "phantom" / "splits" / f"seed-{seed}.csv")
+        manifest = pd.read_csv(project / "data" / "phantom" / "splits" / f"split-{seed}.csv")
         assert manifest.equals(paper_split(index["id"], index["category"], seed))
 
 

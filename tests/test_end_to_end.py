@@ -100,14 +100,14 @@ def repeated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_stage_leaves_its_outputs(finished):
-    seed = "seed-0"
+    seed = "split-0-training-0"
     expected = [
         "images/index.csv",
         "images/store.npy",
         "masks/store.npy",
         "masks/counts.csv",
         *(f"audit/{name}" for name in ("groups.csv", "pairs.csv", "flags.csv", "summary.json")),
-        f"splits/{seed}.csv",
+        "splits/split-0.csv",
         *(
             f"cams/{method}/{seed}/{name}"
             for method in METHODS
@@ -130,7 +130,7 @@ def test_every_stage_leaves_its_outputs(finished):
         ),
     ]
     reports = [f"table{number}.{kind}" for number in (1, 2, 3) for kind in ("md", "csv")]
-    reports += ["pairs.md", "pairs.csv", "claims.md", "claims.csv"]
+    reports += [f"{name}.{kind}" for name in ("pairs", "seeds", "claims") for kind in ("md", "csv")]
     reports += ["metrics.json", "report.md", "figures/baselines.png"]
     missing = [name for name in expected if not (finished / DATA / name).is_file()]
     missing += [name for name in reports if not (finished / REPORTS / name).is_file()]
@@ -143,7 +143,7 @@ def test_every_stage_leaves_its_outputs(finished):
 def test_metrics_hold_exactly_the_agreed_keys_and_finite_numbers(finished):
     metrics = read_metrics(finished)
     assert set(metrics) == {"table1", "table2", "table3", "leaks", "uncertainty"}
-    assert metrics["leaks"] == {"seed-0": {"X": 0, "X_percent": 0.0, "K": 0, "K_percent": 0.0}}
+    assert metrics["leaks"] == {"split-0": {"X": 0, "X_percent": 0.0, "K": 0, "K_percent": 0.0}}
     assert set(metrics["table1"]) == {"entire", "N", "K", "V", "X", "L", "U"}
     for counts in metrics["table1"].values():
         assert set(counts) == {"benign", "malignant", "normal", "total"}
@@ -180,8 +180,8 @@ def test_the_sets_of_table_1_fit_together(finished):
 def test_two_runs_from_scratch_give_the_same_bytes(finished, repeated):
     for name in (
         REPORTS / "metrics.json",
-        *(DATA / f"cams/{method}/seed-0/cams.npy" for method in METHODS),
-        DATA / "predictions/weak/pseudo_mean_teacher/seed-0/probabilities.npy",
+        *(DATA / f"cams/{method}/split-0-training-0/cams.npy" for method in METHODS),
+        DATA / "predictions/weak/pseudo_mean_teacher/split-0-training-0/probabilities.npy",
     ):
         assert (finished / name).read_bytes() == (repeated / name).read_bytes(), name
 
@@ -199,16 +199,16 @@ def computed(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """Run all stages that have items; names of the items that were computed, not found in the store."""
     capsys.readouterr()
     run(folder, "cams", "select", "pseudo", "crf", "train_gt", "train_weak", "oracle")
-    return re.findall(r"^\[\d+/\d+\] (.+), seed-0$", capsys.readouterr().out, re.MULTILINE)
+    return re.findall(r"^\[\d+/\d+\] (.+), split-0-training-0$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_a_change_of_one_row_trains_that_row_alone_and_going_back_nothing(copied, capsys):
     rows = (*WEAK_ROWS, *METHODS)
 
+    weak = DATA / "predictions/weak"
+
     def predictions() -> dict[str, bytes]:
-        return {
-            row: (copied / DATA / "predictions/weak" / row / "seed-0/probabilities.npy").read_bytes() for row in rows
-        }
+        return {row: (copied / weak / row / "split-0-training-0/probabilities.npy").read_bytes() for row in rows}
 
     before, content = predictions(), params()
     content[PROFILE]["train"]["rows"]["pseudo_subset"] = {"optimisation": {"learning_rate": 0.002}}
@@ -263,7 +263,7 @@ def test_oracle_rows_stand_in_the_report_and_in_no_table(finished):
     reports = {file.name: file.read_text(encoding="utf-8") for file in (finished / REPORTS).glob("*.md")}
     assert [name for name, text in sorted(reports.items()) if "oracle_oaa_cam" in text] == ["report.md"]
     assert "use pixel labels" in reports["report.md"]
-    folder = finished / DATA / "predictions/oracle/oracle_oaa_cam/seed-0"
+    folder = finished / DATA / "predictions/oracle/oracle_oaa_cam/split-0-training-0"
     threshold = json.loads((folder / "threshold.json").read_text(encoding="utf-8"))["threshold"]
     assert f"| {threshold:g} " in reports["report.md"]
     assert (folder / "curve.csv").is_file()

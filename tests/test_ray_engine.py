@@ -116,8 +116,8 @@ def test_a_local_instance_gives_the_folders_that_inline_gives(inline, copied, ca
     assert trained <= set(theirs)
     assert all(mine[name] == theirs[name] for name in trained)
     output = capfd.readouterr().out
-    assert "[1/2] gt_whole, seed-0: done in" in output
-    assert "[2/2] gt_mean_teacher, seed-0: done in" in output
+    assert "[1/2] gt_whole, split-0-training-0: done in" in output
+    assert "[2/2] gt_mean_teacher, split-0-training-0: done in" in output
 
 
 def work(function: str, name: str, inputs: dict[str, Path] | None = None, **settings) -> Item:
@@ -274,7 +274,7 @@ def test_a_node_that_is_lost_in_the_middle_of_an_item_changes_no_bit(on_cluster,
     """Of three nodes the one that trains gt_whole goes when a checkpoint of it has come home."""
     on_cluster.add_node(num_cpus=1)
     write_params(copied, profile("ray"))
-    item, met = "gt_whole, seed-0", {}
+    item, met = "gt_whole, split-0-training-0", {}
 
     def remove() -> None:
         while not (progress := progress_at_home(copied / ".bench/runs", item)):
@@ -288,7 +288,9 @@ def test_a_node_that_is_lost_in_the_middle_of_an_item_changes_no_bit(on_cluster,
     run(copied, "train_gt", "evaluate", "tables")
     thread.join(timeout=10)
     assert 1 <= met["epoch"] < EPOCHS
-    goes_on = re.findall(r"^\(gt_whole, seed-0 pid=.*going on after epoch (\d+)$", capfd.readouterr().out, re.MULTILINE)
+    goes_on = re.findall(
+        r"^\(gt_whole, split-0-training-0 pid=.*going on after epoch (\d+)$", capfd.readouterr().out, re.MULTILINE
+    )
     assert [met["epoch"] <= int(epoch) < EPOCHS for epoch in goes_on] == [True]
     assert (copied / REPORTS / "metrics.json").read_bytes() == (inline / REPORTS / "metrics.json").read_bytes()
     assert content(copied / DATA / "predictions/gt") == content(inline / DATA / "predictions/gt")

@@ -73,7 +73,7 @@ def pushed(tmp_path: Path) -> Path:
 def test_a_clone_makes_its_tables_from_pulled_results(pushed, tmp_path):
     two = tmp_path / "two"
     call(tmp_path, "git", "clone", "--quiet", str(pushed), str(two))
-    assert "splits/seed-0.csv is missing" in call(two, *MAKE_REPORT, code=2)
+    assert "splits/split-0.csv is missing" in call(two, *MAKE_REPORT, code=2)
     assert call(two, "git", "status", "--porcelain") == ""
     call(two, "dvc", "pull", "--with-deps", f"report@{PROFILE}")
     assert UP_TO_DATE in call(two, "dvc", "repro", f"report@{PROFILE}")

@@ -7,6 +7,7 @@ from bench.methods import MethodSpec, methods
 from bench.paths import Paths
 from bench.rows import OURS, ROWS, method_rows, oracle_rows, predictions
 from bench.schema import ABLATION, MethodSettings
+from bench.seeds import Seeds
 
 PATHS = Paths("phantom")
 
@@ -43,13 +44,13 @@ def test_the_papers_numbers_come_with_the_method():
 
 def test_every_kind_of_row_has_a_place_of_its_own(invented):
     rows = [*ROWS, *method_rows(["both"]), *oracle_rows(["both"])]
-    places = {row.id: predictions(PATHS, row, 3).as_posix() for row in rows}
+    places = {row.id: predictions(PATHS, row, Seeds(1, 3)).as_posix() for row in rows}
     assert len(set(places.values())) == len(rows)
-    assert places["gt_whole"] == "data/phantom/predictions/gt/gt_whole/seed-3"
-    assert places[OURS.id] == "data/phantom/predictions/weak/pseudo_mean_teacher/seed-3"
-    assert places["both"] == "data/phantom/predictions/weak/both/seed-3"
-    assert places["both_direct"] == "data/phantom/cams/both/seed-3/direct"
-    assert places["oracle_both"] == "data/phantom/predictions/oracle/oracle_both/seed-3"
+    assert places["gt_whole"] == "data/phantom/predictions/gt/gt_whole/split-1-training-3"
+    assert places[OURS.id] == "data/phantom/predictions/weak/pseudo_mean_teacher/split-1-training-3"
+    assert places["both"] == "data/phantom/predictions/weak/both/split-1-training-3"
+    assert places["both_direct"] == "data/phantom/cams/both/split-1-training-3/direct"
+    assert places["oracle_both"] == "data/phantom/predictions/oracle/oracle_both/split-1-training-3"
 
 
 def test_the_settings_know_the_rows_of_table_2():

@@ -6,10 +6,12 @@ import pytest
 from scipy import stats
 
 from bench.errors import UserError
+from bench.seeds import Seeds
 from bench.statistics import (
     FEWEST_GROUPS,
     Estimate,
     Sample,
+    Spread,
     compare,
     estimates,
     gather,
@@ -18,9 +20,12 @@ from bench.statistics import (
     refuse_repeats,
     row_estimates,
     sign_flip,
+    spread,
     verdict,
 )
 from tests.counts import counts_of
+
+SPLITS = [Seeds(split, 0) for split in range(3)]
 
 RNG_SEED = 7
 
@@ -43,7 +48,7 @@ def width(estimate: Estimate) -> float:
 def test_the_interval_covers_the_truth_as_often_as_it_says():
     truth = 0.8 * 100 * 5 / 7
     simulated = skewed(np.random.default_rng(RNG_SEED), 200, 100)  # data sets, images
-    sample = Sample(simulated[None, :, None, :], np.ones((1, 200, 100), np.int64))
+    sample = Sample(SPLITS[:1], simulated[None, :, None, :], np.ones((1, 200, 100), np.int64))
     found = estimates(sample, lambda means: means[..., 0])
     covered = [low <= truth <= high for low, high in (one.images for one in found)]
     assert 0.91 <= np.mean(covered) <= 0.98
@@ -119,8 +124,38 @@ def test_images_that_all_score_alike_have_an_interval_without_width():
 
 
 def test_the_interval_over_seeds_is_students():
-    assert over_seeds(np.array([10.0, 12.0, 17.0])) == pytest.approx((13 - 8.957, 13 + 8.957), abs=0.001)
-    assert over_seeds(np.array([11.0])) is None
+    assert over_seeds(np.array([10.0, 12.0, 17.0]), SPLITS) == pytest.approx((13 - 8.957, 13 + 8.957), abs=0.001)
+    assert over_seeds(np.array([11.0]), SPLITS[:1]) is None
+
+
+def test_with_several_splits_the_interval_is_of_one_mean_a_split():
+    runs = [Seeds(split, training) for split in range(3) for training in range(2)]
+    assert over_seeds(np.array([9.0, 11.0, 12.0, 12.0, 10.0, 24.0]), runs) == over_seeds(
+        np.array([10.0, 12.0, 17.0]), SPLITS
+    )
+
+
+def test_with_one_split_the_interval_is_of_its_trainings():
+    trainings = [Seeds(7, training) for training in range(3)]
+    values = np.array([10.0, 12.0, 17.0])
+    assert over_seeds(values, trainings) == over_seeds(values, SPLITS)
+
+
+def test_the_spread_of_trainings_and_of_splits_is_told_apart():
+    draws = np.random.default_rng(3)
+    parts = []
+    for split, level in enumerate(draws.normal(50, 6, 60)):
+        for training, value in enumerate(draws.normal(level, 2, 4)):
+            parts.append(counts_of("a", [value - 5, value + 5], seed=split, training=training))
+    found = spread(pd.concat(parts), "a")
+    assert found.runs == 240
+    assert found.trainings == pytest.approx(2, abs=0.25)
+    assert found.splits == pytest.approx(6, abs=1.2)
+
+
+def test_a_single_run_has_no_spread():
+    assert spread(counts_of("a", [10.0, 30.0]), "a") == Spread(1, pytest.approx(20.0, abs=0.01), None, None)
+    assert spread(counts_of("a", [10.0]), "b") is None
 
 
 def test_seeds_count_alike_and_images_are_resampled_through_all_of_them():
@@ -131,8 +166,8 @@ def test_seeds_count_alike_and_images_are_resampled_through_all_of_them():
     found = of(both)
     assert found.value == pytest.approx((first.mean() + second.mean()) / 2, abs=0.01)
     assert found.images is not None
-    assert found.seeds == pytest.approx(over_seeds(np.array([first.mean(), second.mean()])), abs=0.02)
-    assert width(found) < width(of(both[both["seed"] == 1]))
+    assert found.seeds == pytest.approx(over_seeds(np.array([first.mean(), second.mean()]), SPLITS[:2]), abs=0.02)
+    assert width(found) < width(of(both[both["split_seed"] == 1]))
 
 
 def test_a_row_is_judged_by_the_seeds_in_which_it_ran():
@@ -149,14 +184,14 @@ def test_a_row_is_judged_by_the_seeds_in_which_it_ran():
 def test_an_image_that_counts_twice_is_refused():
     per_image = counts_of("a", [10.0, 20.0])
     refuse_repeats(per_image)
-    with pytest.raises(UserError, match="image 1 counts twice in row a, seed 0"):
+    with pytest.raises(UserError, match="image 1 counts twice in row a, split-0-training-0"):
         refuse_repeats(pd.concat([per_image, per_image.iloc[1:]]))
 
 
 def test_one_run_under_two_seeds_is_refused():
     per_image = pd.concat([counts_of("a", [10.0, 20.0]), counts_of("b", [30.0, 40.0])])
-    copied = per_image.assign(seed=5).iloc[::-1]
-    with pytest.raises(UserError, match="seeds 0 and 5 have the same counts"):
+    copied = per_image.assign(split_seed=5).iloc[::-1]
+    with pytest.raises(UserError, match="split-0-training-0 and split-5-training-0 have the same counts"):
         refuse_repeats(pd.concat([per_image, copied]))
     copied["tp"] += [1, 0, 0, 0]
     refuse_repeats(pd.concat([per_image, copied]))

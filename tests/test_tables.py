@@ -25,7 +25,12 @@ def selection() -> pd.DataFrame:
 
 def per_image(row: str, seed: int, hits: list[int]) -> pd.DataFrame:
     """Images of 100 pixels with 10 of tumour, of which `hits` are found."""
-    return pd.DataFrame([{"row": row, "seed": seed, "tp": tp, "fp": 0, "fn": 10 - tp, "tn": 90} for tp in hits])
+    return pd.DataFrame(
+        [
+            {"row": row, "split_seed": seed, "training_seed": 0, "tp": tp, "fp": 0, "fn": 10 - tp, "tn": 90}
+            for tp in hits
+        ]
+    )
 
 
 def test_table_1_counts_every_set():

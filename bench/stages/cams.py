@@ -3,34 +3,34 @@
 from bench.data.images import INDEX, STORE
 from bench.methods import methods
 from bench.nets.weights import pins
-from bench.paths import Paths, seed_name
+from bench.paths import Paths
 from bench.settings import Settings
 from bench.stages.common import machine, run_and_lay_out
 from bench.store import Item
 
 
 def run(paths: Paths, settings: Settings) -> None:
-    """Write <method>/seed-<s>/ for every method of the profile and every seed."""
+    """Write <method>/<run>/ for every method of the profile and every seed."""
     items = []
     for method, options in settings.cams.items():
         weights = pins(methods()[method].settings.model_validate(options))
-        for seed in settings.seeds:
+        for seeds in settings.seeds.runs:
             item = Item(
-                name=f"{method}, {seed_name(seed)}",
+                name=f"{method}, {seeds.name}",
                 function="bench.items.cams:run",
                 settings={
                     "method": method,
                     "options": options,
                     "weights": weights,
-                    "seed": seed,
+                    "seed": seeds.training,
                     **machine(settings.engine),
                 },
                 inputs={
                     "index": paths.images / INDEX,
                     "store": paths.images / STORE,
-                    "split": paths.splits / f"{seed_name(seed)}.csv",
+                    "split": paths.split(seeds.split),
                 },
                 modules=(f"baselines.{method}",),
             )
-            items.append((f"{method}/{seed_name(seed)}", item))
+            items.append((f"{method}/{seeds.name}", item))
     run_and_lay_out(items, settings.engine, paths.cams)

@@ -5,14 +5,14 @@ from pathlib import Path
 from bench.artefacts import SAM
 from bench.data.images import INDEX, ORIGINALS
 from bench.files import own_file
-from bench.paths import Paths, seed_name
+from bench.paths import Paths
 from bench.settings import Settings
 from bench.stages.common import machine, run_and_lay_out
 from bench.store import Item
 
 
 def run(paths: Paths, settings: Settings) -> None:
-    """Write seed-<s>/ for every seed."""
+    """Write <run>/ for every seed."""
     options = settings.pseudo.model_dump()
     inputs = {"index": paths.images / INDEX, "originals": paths.images / ORIGINALS}
     if options.pop("checkpoint"):
@@ -21,14 +21,14 @@ def run(paths: Paths, settings: Settings) -> None:
         # Part of the item's key: other weights give other masks.
         options["weights"] = SAM[settings.pseudo.variant].sha256
     items = []
-    for seed in settings.seeds:
+    for seeds in settings.seeds.runs:
         item = Item(
-            name=f"{settings.pseudo.segmenter}, {seed_name(seed)}",
+            name=f"{settings.pseudo.segmenter}, {seeds.name}",
             function="bench.items.pseudo:run",
             settings={**options, "image_size": settings.prepare.image_size, **machine(settings.engine)},
-            inputs={**inputs, "selection": paths.selection / f"{seed_name(seed)}.csv"},
+            inputs={**inputs, "selection": paths.selection / f"{seeds.name}.csv"},
         )
-        items.append((seed_name(seed), item))
+        items.append((seeds.name, item))
     run_and_lay_out(items, settings.engine, paths.pseudo)
 
 

@@ -10,13 +10,14 @@ from bench.data.images import read_table
 from bench.files import read_json, replacing_file, replacing_folder
 from bench.methods import FLOOR, methods
 from bench.metrics import mean_scores
-from bench.paths import Paths, seed_name
+from bench.paths import Paths
 from bench.report.audit import audit_section
 from bench.report.figures import save_curves, save_grid
 from bench.report.gallery import predictions, regions, roads
 from bench.report.provenance import provenance
 from bench.rows import NOT_RUNNABLE, ROWS, THRESHOLD, Row, method_rows, oracle_rows
 from bench.rows import predictions as predictions_folder
+from bench.seeds import Seeds, of_run
 from bench.settings import Settings
 from bench.tables import iou_frame, iou_table
 
@@ -24,47 +25,45 @@ FIGURE_3_ROWS = ("pseudo_subset", "pseudo_whole", "pseudo_mean_teacher")
 
 
 def run(paths: Paths, settings: Settings) -> None:
-    """Write report.md and figures/ of the first seed."""
-    seed = settings.seeds[0]
-    per_image = read_table(paths.evaluation / "per_image.csv").query("seed == @seed")
+    """Write report.md and figures/ of the first run."""
+    seeds = settings.seeds.runs[0]
+    per_image = of_run(read_table(paths.evaluation / "per_image.csv"), seeds)
     with replacing_folder(paths.reports / "figures") as out:
-        _figures(paths, settings, seed, per_image, out)
-    text = _text(paths, settings, seed, per_image)
+        _figures(paths, settings, seeds, per_image, out)
+    text = _text(paths, settings, seeds, per_image)
     with replacing_file(paths.reports / "report.md") as file:
         file.write_text(text, encoding="utf-8")
 
 
-def _figures(paths: Paths, settings: Settings, seed: int, per_image: pd.DataFrame, out: Path) -> None:
-    truth, cams = masks.folder(paths), paths.cams / settings.select.cams / seed_name(seed)
-    selection = read_table(paths.selection / f"{seed_name(seed)}.csv")
-    shown = regions(selection, cams, paths.pseudo / seed_name(seed), paths.images, truth)
+def _figures(paths: Paths, settings: Settings, seeds: Seeds, per_image: pd.DataFrame, out: Path) -> None:
+    truth, cams = masks.folder(paths), paths.cams / settings.select.cams / seeds.name
+    selection = read_table(paths.selection / f"{seeds.name}.csv")
+    shown = regions(selection, cams, paths.pseudo / seeds.name, paths.images, truth)
     if shown:
         save_grid(shown, out / "figure1.png")
-    folders = {row: folder for row, folder in _folders(paths, settings, seed).items() if row.id in FIGURE_3_ROWS}
+    folders = {row: folder for row, folder in _folders(paths, settings, seeds).items() if row.id in FIGURE_3_ROWS}
     if folders:
         labels = {row.label: folder for row, folder in folders.items()}
         reference = list(folders)[-1].id
         save_grid(predictions(per_image, labels, reference, paths.images, truth), out / "figure3.png")
     with_cams = [row for row in method_rows(settings.cams) if row.labels == "crf"]
-    places = {
-        row.label: (paths.cams / row.id / seed_name(seed), paths.crf / row.id / seed_name(seed)) for row in with_cams
-    }
+    places = {row.label: (paths.cams / row.id / seeds.name, paths.crf / row.id / seeds.name) for row in with_cams}
     save_grid(roads(selection, places, paths.images, truth), out / "baselines.png")
-    networks = {name: read_table(paths.cams / name / seed_name(seed) / "history.csv") for name in settings.cams}
-    trained = {**_folders(paths, settings, seed), **{row: predictions_folder(paths, row, seed) for row in with_cams}}
+    networks = {name: read_table(paths.cams / name / seeds.name / "history.csv") for name in settings.cams}
+    trained = {**_folders(paths, settings, seeds), **{row: predictions_folder(paths, row, seeds) for row in with_cams}}
     rows = {row.id: read_table(folder / "history.csv") for row, folder in trained.items()}
     save_curves({"classifiers": networks, "segmentation": rows}, out / "training.png")
 
 
-def _folders(paths: Paths, settings: Settings, seed: int) -> dict[Row, Path]:
+def _folders(paths: Paths, settings: Settings, seeds: Seeds) -> dict[Row, Path]:
     """Prediction folders of the rows that ran."""
-    folders = {row: predictions_folder(paths, row, seed) for row in ROWS if row.id in settings.train.rows}
+    folders = {row: predictions_folder(paths, row, seeds) for row in ROWS if row.id in settings.train.rows}
     return {row: folder for row, folder in folders.items() if not (folder / NOT_RUNNABLE).is_file()}
 
 
-def _text(paths: Paths, settings: Settings, seed: int, per_image: pd.DataFrame) -> str:
-    segmenter = read_json(paths.pseudo / seed_name(seed) / "segmenter.json")["name"]
-    selection = read_json(paths.selection / f"{seed_name(seed)}.json")
+def _text(paths: Paths, settings: Settings, seeds: Seeds, per_image: pd.DataFrame) -> str:
+    segmenter = read_json(paths.pseudo / seeds.name / "segmenter.json")["name"]
+    selection = read_json(paths.selection / f"{seeds.name}.json")
     reasons = "\n".join(f"- {reason}: {count}" for reason, count in selection["reasons"].items())
     facts = "\n".join(f"| {name} | {value} |" for name, value in provenance().items())
     figures = "\n\n".join(
@@ -96,18 +95,18 @@ def _text(paths: Paths, settings: Settings, seed: int, per_image: pd.DataFrame) 
 ## Data audit
 
 {_audit(paths, settings)}
-## What the machinery learnt (seed {seed})
+## What the machinery learnt ({seeds.name})
 
-{_checks(paths, seed, per_image)}
+{_checks(paths, seeds, per_image)}
 
-{_roads(paths, seed)}
+{_roads(paths, seeds)}
 
 ## Tables
 
 {_table(paths.reports / "table1.md")}
 {_table(paths.reports / "table2.md")}
 {_table(paths.reports / "table3.md")}
-{_oracle(paths, settings, seed, per_image)}
+{_oracle(paths, settings, seeds, per_image)}
 ## Selection
 
 {selection["made_by"]}; {selection["above_threshold"]} of {selection["images"]} images exceed the
@@ -142,9 +141,11 @@ def _table(file: Path) -> str:
     return file.read_text(encoding="utf-8").replace("## ", "### ", 1)
 
 
-def _checks(paths: Paths, seed: int, per_image: pd.DataFrame) -> str:
-    """The diagnostics of one seed as a table; they use masks and are never trained or tuned on."""
-    found = next(entry for entry in read_json(paths.evaluation / "diagnostics.json") if entry["seed"] == seed)
+def _checks(paths: Paths, seeds: Seeds, per_image: pd.DataFrame) -> str:
+    """The diagnostics of one run as a table; they use masks and are never trained or tuned on."""
+    found = next(
+        entry for entry in read_json(paths.evaluation / "diagnostics.json") if seeds.columns.items() <= entry.items()
+    )
     ellipse = mean_scores(per_image[per_image["row"] == FLOOR])
     lines = {
         "Classifier accuracy on K (%)": found["classifier_accuracy_K"],
@@ -162,7 +163,7 @@ def _checks(paths: Paths, seed: int, per_image: pd.DataFrame) -> str:
     return table.to_markdown(index=False, disable_numparse=True)
 
 
-def _roads(paths: Paths, seed: int) -> str:
+def _roads(paths: Paths, seeds: Seeds) -> str:
     """The diagnostics of the baselines' road as a table; they use masks too."""
     titles = {
         "method": "Method",
@@ -174,20 +175,20 @@ def _roads(paths: Paths, seed: int) -> str:
         "empty_crf_images": "Empty CRF, CAM mask kept (images)",
         "pseudo_label_iou_V": "Pseudo-label tumour IoU on V (%)",
     }
-    found = read_table(paths.evaluation / "methods.csv").query("seed == @seed")
+    found = of_run(read_table(paths.evaluation / "methods.csv"), seeds)
     table = found.reindex(columns=[*titles]).rename(columns=titles).to_markdown(index=False, floatfmt=".4g")
     notes = "\n".join(f"- {methods()[name].label}: {methods()[name].note}." for name in found["method"])
     return f"{table}\n\nWhat was chosen where the paper is silent, in each method's file:\n\n{notes}"
 
 
-def _oracle(paths: Paths, settings: Settings, seed: int, per_image: pd.DataFrame) -> str:
+def _oracle(paths: Paths, settings: Settings, seeds: Seeds, per_image: pd.DataFrame) -> str:
     """The oracle rows, which use pixel labels and stand in no table of the paper."""
     if not settings.oracle:
         return ""
     rows = oracle_rows(settings.oracle)
     headline, pooled = iou_table(per_image, [row.id for row in rows])
     frame = iou_frame(rows, headline, pooled, with_paper=False)
-    found = [read_json(predictions_folder(paths, row, seed) / THRESHOLD)["threshold"] for row in rows]
+    found = [read_json(predictions_folder(paths, row, seeds) / THRESHOLD)["threshold"] for row in rows]
     frame.insert(2, "Threshold", [f"{threshold:g}" for threshold in found])
     table = frame.to_markdown(index=False, disable_numparse=True)
     return f"""### Oracle rows: CAM thresholds chosen on the training masks

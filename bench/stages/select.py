@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.data.images import INDEX, read_table
 from bench.files import replacing_folder, write_json
-from bench.paths import Paths, seed_name
+from bench.paths import Paths
 from bench.progress import say, track
 from bench.schema import Select
 from bench.selection import CORNERS, Roi, Stability, choose, stability
@@ -16,16 +16,16 @@ from bench.settings import Settings
 
 
 def run(paths: Paths, settings: Settings) -> None:
-    """Write seed-<s>.csv (one line an image of V) and seed-<s>.json (rule and counts) for every seed."""
+    """Write <run>.csv (one line an image of V) and <run>.json (rule and counts) for every seed."""
     index = read_table(paths.images / INDEX)
     with replacing_folder(paths.selection) as out:
-        for seed in settings.seeds:
-            folder = paths.cams / settings.select.cams / seed_name(seed)
+        for seeds in settings.seeds.runs:
+            folder = paths.cams / settings.select.cams / seeds.name
             table, rule = select(folder, index, settings.select, settings.train.common.optimisation.batch_size)
-            table.to_csv(out / f"{seed_name(seed)}.csv", index=False)
+            table.to_csv(out / f"{seeds.name}.csv", index=False)
             summary = summarise(table, settings.select, rule)
-            write_json(out / f"{seed_name(seed)}.json", summary)
-            say(f"{seed_name(seed)}: {summary['selected']} of {summary['images']} images in L; {summary['made_by']}")
+            write_json(out / f"{seeds.name}.json", summary)
+            say(f"{seeds.name}: {summary['selected']} of {summary['images']} images in L; {summary['made_by']}")
 
 
 def select(cams: Path, index: pd.DataFrame, options: Select, batch_size: int) -> tuple[pd.DataFrame, str]:

@@ -6,22 +6,22 @@ from bench.data.images import INDEX, read_table
 from bench.data.splits import group_numbers, grouped_split, paper_split
 from bench.errors import UserError
 from bench.files import own_file, replacing_folder
-from bench.paths import Paths, seed_name
+from bench.paths import Paths
 from bench.settings import Settings
 
 
 def run(paths: Paths, settings: Settings) -> None:
-    """Write seed-<s>.csv (id, category, set) for every seed; only `grouped` reads groups."""
+    """Write split-<seed>.csv (id, category, set) for every seed of the split; only `grouped` reads groups."""
     index = read_table(paths.images / INDEX)
     ids, categories = list(index["id"]), list(index["category"])
     groups = _groups(paths, settings, ids) if settings.split.protocol == "grouped" else None
     with replacing_folder(paths.splits) as out:
-        for seed in settings.seeds:
+        for seed in settings.seeds.split:
             if groups is None:
                 split = paper_split(ids, categories, seed)
             else:
                 split = grouped_split(ids, categories, groups, seed)
-            split.to_csv(out / f"{seed_name(seed)}.csv", index=False)
+            split.to_csv(out / paths.split(seed).name, index=False)
 
 
 def _groups(paths: Paths, settings: Settings, ids: list[str]) -> list[int]:

@@ -15,23 +15,32 @@ from bench.data.images import read_table
 from bench.data.splits import leaks
 from bench.files import read_json, replacing_file, write_json
 from bench.methods import methods
-from bench.paths import Paths, seed_name
+from bench.paths import Paths
 from bench.progress import say
 from bench.rows import OURS, ROWS, Row, method_rows
 from bench.schema import BusiData
+from bench.seeds import AXES, Seeds
 from bench.settings import Settings
-from bench.statistics import compare, refuse_repeats, row_estimates
+from bench.statistics import compare, refuse_repeats, row_estimates, spread
 from bench.tables import iou_frame, iou_table, table1, table1_frame
-from bench.uncertainty import PAIRS_NOTE, interval_cells, interval_note, interval_scalars, pairs_frame
+from bench.uncertainty import (
+    PAIRS_NOTE,
+    SPREAD_NOTE,
+    interval_cells,
+    interval_note,
+    interval_scalars,
+    pairs_frame,
+    spread_frame,
+)
 
 
 def run(paths: Paths, settings: Settings) -> None:
-    """Write table1 to table3, pairs and claims as .md and .csv, and metrics.json; Table I is of the first seed."""
+    """Write tables I to III, pairs, seeds and claims as .md and .csv, and metrics.json; Table I is of the first run."""
     with_paper = isinstance(settings.data, BusiData)
-    first = seed_name(settings.seeds[0])
-    counts = table1(read_table(paths.splits / f"{first}.csv"), read_table(paths.selection / f"{first}.csv"))
-    segmenter = read_json(paths.pseudo / first / "segmenter.json")["name"]
-    made_by = [read_json(paths.selection / f"{seed_name(seed)}.json")["made_by"] for seed in settings.seeds]
+    first = settings.seeds.runs[0]
+    counts = table1(read_table(paths.split(first.split)), read_table(paths.selection / f"{first.name}.csv"))
+    segmenter = read_json(paths.pseudo / first.name / "segmenter.json")["name"]
+    made_by = [read_json(paths.selection / f"{seeds.name}.json")["made_by"] for seeds in settings.seeds.runs]
     rule = "; ".join(dict.fromkeys(made_by))
     made_with = f"{ingredients(settings, segmenter)} {rule}."
     paths.reports.mkdir(parents=True, exist_ok=True)
@@ -50,7 +59,6 @@ def run(paths: Paths, settings: Settings) -> None:
     duplicates = read_table(paths.audit / "groups.csv")
     groups = dict(zip(duplicates["id"], duplicates["group"].astype(str), strict=True))
     found = row_estimates(per_image, [row.id for row in (*ablation, *baselines)], groups)
-    seeds = len(settings.seeds)
     metrics: dict[str, Any] = {"table1": counts}
     for name, title, rows, caption in (
         ("table2", "Table II. Ablation", ablation, made_with),
@@ -62,19 +70,20 @@ def run(paths: Paths, settings: Settings) -> None:
         ),
     ):
         headline, pooled = iou_table(per_image, [row.id for row in rows])
-        cells = {row.id: interval_cells(found[row.id]["tumor_iou"] if row.id in found else None, seeds) for row in rows}
+        estimated = {row.id: found[row.id]["tumor_iou"] if row.id in found else None for row in rows}
+        cells = {row: interval_cells(estimate, settings.seeds) for row, estimate in estimated.items()}
         _write(
             paths.reports / name,
             f"{title}, IoU in percent on the test set X",
             iou_frame(rows, headline, pooled, with_paper, cells),
             f"{caption} Means of per-image IoUs at the original image size; pooled: IoU of summed pixel counts. "
-            f"{interval_note(seeds)}{_gaps(paths, rows)}",
+            f"{interval_note(settings.seeds)}{_gaps(paths, rows)}",
         )
         metrics[name] = headline
     metrics["leaks"] = _leaks(paths, settings, duplicates)
     metrics["uncertainty"] = interval_scalars(found)
     write_json(paths.reports / "metrics.json", metrics)
-    note = interval_note(seeds)
+    note = interval_note(settings.seeds)
     families = {
         "II": compare(per_image, list(combinations([row.id for row in ablation], 2)), groups),
         "III": compare(per_image, [(one.id, other.id) for one in ours for other in baselines], groups),
@@ -82,8 +91,15 @@ def run(paths: Paths, settings: Settings) -> None:
     _write(
         paths.reports / "pairs",
         "Rows of Tables II and III against each other, tumour IoU in points on the test set X",
-        pairs_frame(families, seeds),
+        pairs_frame(families, settings.seeds),
         f"{made_with} {PAIRS_NOTE} {note}{_gaps(paths, [*ablation, *baselines])}",
+    )
+    trained = [*ablation, *baselines]
+    _write(
+        paths.reports / "seeds",
+        "Runs of Tables II and III, tumour IoU in percent on the test set X",
+        spread_frame(trained, {row.id: spread(per_image, row.id) for row in trained}, settings.seeds),
+        f"{made_with} {SPREAD_NOTE}{_gaps(paths, trained)}",
     )
     findings = _findings(paths, per_image, with_paper, groups)
     _write(paths.reports / "claims", "The paper's claims", claims_frame(findings), f"{made_with} {CLAIMS_NOTE} {note}")
@@ -103,16 +119,16 @@ def _findings(paths: Paths, per_image: pd.DataFrame, with_paper: bool, groups: M
 
 
 def _leaks(paths: Paths, settings: Settings, groups: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """By seed, the test images with a near-duplicate among the training images, whatever the protocol."""
-    names = [seed_name(seed) for seed in settings.seeds]
-    return {name: leaks(read_table(paths.splits / f"{name}.csv"), groups) for name in names}
+    """By split, the test images with a near-duplicate among the training images, whatever the protocol."""
+    files = [paths.split(seed) for seed in settings.seeds.split]
+    return {file.stem: leaks(read_table(file), groups) for file in files}
 
 
 def _gaps(paths: Paths, rows: Sequence[Row]) -> str:
     """Sentences on the rows without results."""
     shown = {row.id for row in rows}
     return "".join(
-        f" {gap['row']}, {seed_name(gap['seed'])}: not runnable: {gap['reason']}."
+        f" {gap['row']}, {Seeds(*(gap[axis] for axis in AXES)).name}: not runnable: {gap['reason']}."
         for gap in read_json(paths.evaluation / "not_runnable.json")
         if gap["row"] in shown
     )

@@ -9,7 +9,7 @@ from bench.stages.training import train_rows
 
 
 def run(paths: Paths, settings: Settings) -> None:
-    """Write predictions/gt/<row>/seed-<s>/."""
+    """Write predictions/gt/<row>/<run>/."""
     labels = masks.folder(paths) / STORE
     rows = [row for row in ROWS if row.labels == "gt" and row.id in settings.train.rows]
-    train_rows(paths, settings, rows, lambda row, seed: {"labels": labels}, paths.predictions_gt)
+    train_rows(paths, settings, rows, lambda row, seeds: {"labels": labels}, paths.predictions_gt)

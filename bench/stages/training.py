@@ -8,8 +8,9 @@ from typing import Any
 from bench.data.images import INDEX, STORE
 from bench.files import read_json
 from bench.nets.weights import pins
-from bench.paths import Paths, seed_name
+from bench.paths import Paths
 from bench.rows import NOT_RUNNABLE, Row
+from bench.seeds import Seeds
 from bench.settings import Settings
 from bench.stages.common import machine, run_and_lay_out
 from bench.store import Item
@@ -19,27 +20,25 @@ def train_rows(
     paths: Paths,
     settings: Settings,
     rows: Sequence[Row],
-    inputs_of: Callable[[Row, int], dict[str, Path]],
+    inputs_of: Callable[[Row, Seeds], dict[str, Path]],
     folder: Path,
     notes: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Train `rows` for every seed and lay the results out in `folder`.
 
-    inputs_of(row, seed) names the label store ("labels") and, for pseudo-labels, their log ("usable").
+    inputs_of(row, seeds) names the label store ("labels") and, for pseudo-labels, their log ("usable").
     A row that needs L where L is too small gets a file not_runnable.txt instead of a result.
     notes: further small text files by relative path.
     """
     items, texts = [], dict(notes)
     for row in rows:
-        for seed in settings.seeds:
-            place = f"{row.id}/{seed_name(seed)}"
-            reason = (
-                _why_not(row, read_json(paths.selection / f"{seed_name(seed)}.json")) if row.needs_selection else ""
-            )
+        for seeds in settings.seeds.runs:
+            place = f"{row.id}/{seeds.name}"
+            reason = _why_not(row, read_json(paths.selection / f"{seeds.name}.json")) if row.needs_selection else ""
             if reason:
                 texts[f"{place}/{NOT_RUNNABLE}"] = reason
             else:
-                items.append((place, segmentation_item(paths, settings, row, seed, inputs_of(row, seed))))
+                items.append((place, segmentation_item(paths, settings, row, seeds, inputs_of(row, seeds))))
     run_and_lay_out(items, settings.engine, folder, texts)
 
 
@@ -52,25 +51,25 @@ def _why_not(row: Row, summary: dict[str, Any]) -> str:
     return ""
 
 
-def segmentation_item(paths: Paths, settings: Settings, row: Row, seed: int, inputs: dict[str, Path]) -> Item:
+def segmentation_item(paths: Paths, settings: Settings, row: Row, seeds: Seeds, inputs: dict[str, Path]) -> Item:
     """The item that trains one row for one seed; an oracle row has its method's recipe."""
     shared = {
         "index": paths.images / INDEX,
         "store": paths.images / STORE,
-        "split": paths.splits / f"{seed_name(seed)}.csv",
+        "split": paths.split(seeds.split),
     }
     if row.needs_selection:
-        shared["selection"] = paths.selection / f"{seed_name(seed)}.csv"
+        shared["selection"] = paths.selection / f"{seeds.name}.csv"
     recipe = settings.row(row.method)
     return Item(
-        name=f"{row.id}, {seed_name(seed)}",
+        name=f"{row.id}, {seeds.name}",
         function="bench.items.segmentation:run",
         settings={
             "row": row.id,
             "images": row.images,
             "recipe": recipe.model_dump(),
             "weights": pins(recipe),
-            "seed": seed,
+            "seed": seeds.training,
             **machine(settings.engine),
         },
         inputs={**shared, **inputs},

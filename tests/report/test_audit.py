@@ -12,7 +12,7 @@ SETTINGS = load("busi", Path(__file__).resolve().parents[2] / "params.yaml")
 MASKS = pd.DataFrame(
     [("b1", "benign", 2), ("b2", "benign", 3), ("n1", "normal", 1)], columns=["id", "category", "masks"]
 )
-LEAKS = {"seed-0": {"X": 37, "X_percent": 28.68, "K": 47, "K_percent": 30.13}}
+LEAKS = {"split-0": {"X": 37, "X_percent": 28.68, "K": 47, "K_percent": 30.13}}
 
 
 def section(cross_class_pairs: list[list[str]]) -> str:
@@ -41,7 +41,7 @@ def test_images_are_counted_by_class_and_leaks_by_split():
     assert cells(text, "Images") == ["437", "210", "133", "780"]
     assert cells(text, "With a near-duplicate") == ["217", "42", "67", "326"]
     assert cells(text, "With several masks") == ["2", "0", "0", "2"]
-    assert cells(text, "seed-0") == ["37 (28.7 %)", "47 (30.1 %)"]
+    assert cells(text, "split-0") == ["37 (28.7 %)", "47 (30.1 %)"]
     assert "227 pairs in 143 groups" in text
     assert "protocol `paper`" in text
 

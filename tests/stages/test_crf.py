@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bench.paths import Paths
-from bench.schema import Crf
+from bench.schema import Crf, SeedAxes
 from bench.settings import load
 from bench.stages import crf
 
@@ -14,7 +14,9 @@ def made(monkeypatch: pytest.MonkeyPatch, threshold: str) -> dict[str, Any]:
     found = {}
     monkeypatch.setattr(crf, "run_and_lay_out", lambda items, engine, folder: found.update(items, folder=folder))
     block = Crf(parameters="irn_label", threshold=threshold)  # type: ignore[arg-type]
-    crf.run(Paths("busi"), load("busi").model_copy(update={"crf": block, "seeds": [0, 3]}))
+    crf.run(
+        Paths("busi"), load("busi").model_copy(update={"crf": block, "seeds": SeedAxes(split=[0], training=[0, 3])})
+    )
     return found
 
 
@@ -25,18 +27,18 @@ def test_every_method_and_seed_is_cut_at_the_methods_threshold(monkeypatch):
     assert (
         thresholds.items()
         >= {
-            "resnet50_cam/seed-0": 0.15,
-            "resnet50_cam/seed-3": 0.15,
-            "amr/seed-0": 0.20,
-            "amr/seed-3": 0.20,
+            "resnet50_cam/split-0-training-0": 0.15,
+            "resnet50_cam/split-0-training-3": 0.15,
+            "amr/split-0-training-0": 0.20,
+            "amr/split-0-training-3": 0.20,
         }.items()
     )
-    assert found["amr/seed-3"].inputs["cams"] == Paths("busi").cams / "amr" / "seed-3"
+    assert found["amr/split-0-training-3"].inputs["cams"] == Paths("busi").cams / "amr" / "split-0-training-3"
 
 
 def test_otsu_replaces_it(monkeypatch):
     found = made(monkeypatch, "otsu")
-    assert found["amr/seed-0"].settings["threshold"] == "otsu"
+    assert found["amr/split-0-training-0"].settings["threshold"] == "otsu"
 
 
 def test_a_method_without_cams_is_left_out(monkeypatch):

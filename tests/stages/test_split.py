@@ -11,7 +11,7 @@ from bench.data.categories import CATEGORIES
 from bench.data.splits import ENTIRE
 from bench.errors import UserError
 from bench.paths import Paths
-from bench.schema import OwnFile, Split
+from bench.schema import OwnFile, SeedAxes, Split
 from bench.settings import Settings, load
 from bench.stages import split as split_stage
 
@@ -35,7 +35,7 @@ def write_index(ids: list[str]) -> None:
 
 def with_split(protocol: str, groups: OwnFile | None = None) -> Settings:
     split = Split.model_validate({"protocol": protocol, "groups": groups})
-    return load("phantom", PARAMS).model_copy(update={"split": split, "seeds": [0, 1]})
+    return load("phantom", PARAMS).model_copy(update={"split": split, "seeds": SeedAxes(split=[0, 1], training=[0, 1])})
 
 
 def own(content: str, sha256: str | None = None) -> OwnFile:
@@ -45,7 +45,7 @@ def own(content: str, sha256: str | None = None) -> OwnFile:
 
 
 def manifests() -> list[pd.DataFrame]:
-    return [pd.read_csv(PATHS.splits / f"seed-{seed}.csv") for seed in (0, 1)]
+    return [pd.read_csv(PATHS.splits / f"split-{seed}.csv") for seed in (0, 1)]
 
 
 def torn(table: pd.DataFrame, groups: list[int]) -> int:
@@ -55,7 +55,7 @@ def torn(table: pd.DataFrame, groups: list[int]) -> int:
 def test_the_papers_split_of_busi_keeps_its_bytes():
     write_index([f"{category} ({number})" for category in CATEGORIES for number in range(1, ENTIRE[category] + 1)])
     split_stage.run(PATHS, with_split("paper"))
-    assert [hashlib.sha256((PATHS.splits / f"seed-{seed}.csv").read_bytes()).hexdigest() for seed in (0, 1)] == [
+    assert [hashlib.sha256((PATHS.splits / f"split-{seed}.csv").read_bytes()).hexdigest() for seed in (0, 1)] == [
         "91cc3197d010d4a7216869989cc281ab80980ad951414252a7583286868b844d",
         "7228c008a8c2ee9df73ccd233fd7938d47c78834a0af4acc41c56a35464d8538",
     ]

@@ -43,7 +43,7 @@ def settings_of(monkeypatch):
 def changed(before: dict[str, dict], after: dict[str, dict]) -> list[str]:
     """Kind and name of the items whose settings differ."""
     found = [name for name in before if before[name] != after[name]]
-    return sorted(name.removeprefix("bench.items.").removesuffix(", seed-0") for name in found)
+    return sorted(name.removeprefix("bench.items.").removesuffix(", split-0-training-0") for name in found)
 
 
 UNETS = [*(row.id for row in ROWS), "amr", "oaa_cam", "recam", "resnet50_cam", "swin_mil", "vgg16_cam"]
