@@ -1,6 +1,7 @@
 # make demo        phantoms, from nothing to Tables I, II and III, on two processor cores
 # make reproduce   the paper on BUSI (PROFILE=busi-scratch|busi-small|phantom selects another profile)
 # make fetch       everything that PROFILE takes from the network, so that it runs without one; VERIFY=1 only checks
+# make finished    tables and report of PROFILE from the rows that are finished, after an interruption; names the others
 # make report      tables and report of PROFILE anew from results that are there, as after dvc pull; nothing is trained
 # make bench       what the fast parts gain, as ratios on this machine
 # make diff        Tables I to III of two commits, side by side (A=<commit> B=<commit>; without B, the files here)
@@ -19,7 +20,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 # `bench` is a folder too.
-.PHONY: demo reproduce fetch report bench diff test lint audit licences lock setup
+.PHONY: demo reproduce fetch finished report bench diff test lint audit licences lock setup
 .PHONY: docker-demo docker-reproduce docker-test
 
 demo: PROFILE := phantom
@@ -32,6 +33,10 @@ reproduce: $(BIN)/.run
 
 fetch: $(BIN)/.run
 	python -m bench fetch --profile $(PROFILE) $(if $(VERIFY),--verify)
+
+finished: $(BIN)/.run
+	for stage in train_gt train_weak evaluate tables report; do \
+	  python -m bench $$stage --profile $(PROFILE) --finished || exit; done
 
 report: $(BIN)/.run
 	python -m bench tables --profile $(PROFILE)

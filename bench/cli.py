@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stage, text in STAGES.items():
         command = commands.add_parser(stage, help=text, description=text)
         command.add_argument("--profile", required=True, help="a profile of params.yaml")
+        command.add_argument("--finished", action="store_true", help="compute nothing; name the rows that are missing")
     for name, (module, text) in COMMANDS.items():
         module.add_arguments(commands.add_parser(name, help=text, description=text))
     options = parser.parse_args(arguments)
@@ -50,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             COMMANDS[options.stage][0].run(options)
             return 0
         settings = load(options.profile)
+        if options.finished:
+            settings = settings.model_copy(update={"engine": settings.engine.model_copy(update={"kind": "finished"})})
         with recorded(options.profile, options.stage):
             importlib.import_module(f"bench.stages.{options.stage}").run(Paths(options.profile), settings)
     except UserError as error:

@@ -30,18 +30,26 @@ def run_items(items: Sequence[Item], engine: Engine, store: Store | None = None)
     """Result folders of `items`, in their order; finished ones are looked up, missing ones computed.
 
     A failing item raises its own error at once and leaves its checkpoints alone; items that finished before it stay in
-    the store. Raises UserError where `engine` asks for Ray and Ray cannot be had.
+    the store. Raises UserError where `engine` asks for Ray and Ray cannot be had, or only for what is finished.
     """
     store = store or Store(STORE, engine.checkpoint_seconds)
     keys = [item.key() for item in items]
     missing = [index for index, key in enumerate(keys) if store.find(key) is None and key not in keys[:index]]
     say(f"{len(items)} items, {len(items) - len(missing)} of them already in the store")
     work = [(items[index], keys[index]) for index in missing]
+    if work and engine.kind == "finished":
+        raise UserError(f"{work[0][0].name} is not finished - run the stage without --finished first")
     if choose(engine, [item for item, _ in work]) == "ray":
         _ray(work, store, engine)
     else:
         _inline(work, store)
     return [store.root / key for key in keys]
+
+
+def unfinished(items: Sequence[Item], engine: Engine) -> list[bool]:
+    """Which of `items` are neither finished nor going to be computed, by an engine that takes only what is finished."""
+    store = Store(STORE, engine.checkpoint_seconds)
+    return [engine.kind == "finished" and store.find(item.key()) is None for item in items]
 
 
 def choose(engine: Engine, missing: Sequence[Item]) -> Literal["inline", "ray"]:

@@ -220,6 +220,21 @@ def test_a_change_of_one_row_trains_that_row_alone_and_going_back_nothing(copied
     assert predictions() == before
 
 
+def test_rows_that_are_not_finished_are_gaps_and_nothing_is_computed(copied, capsys, monkeypatch):
+    monkeypatch.chdir(copied)
+    content = params()
+    content[PROFILE]["train"]["rows"]["pseudo_subset"] = {"optimisation": {"learning_rate": 0.002}}
+    write_params(copied, content)
+    capsys.readouterr()
+    for stage in ("train_gt", "train_weak", "evaluate", "tables"):
+        assert main([stage, "--profile", PROFILE, "--finished"]) == 0
+    assert "done in" not in capsys.readouterr().out
+    table = (copied / REPORTS / "table2.md").read_text()
+    assert "pseudo_subset, split-0-training-0: not runnable: not finished when the tables were made." in table
+    assert read_metrics(copied)["table2"]["pseudo_subset"]["tumor_iou"] is None
+    assert read_metrics(copied)["table2"]["pseudo_whole"]["tumor_iou"] is not None
+
+
 def test_a_change_of_the_selection_reaches_what_comes_after_it_and_nothing_else(copied, capsys):
     content = params()
     content[PROFILE]["select"]["alpha1"] = 30.0

@@ -1,11 +1,14 @@
 """What the stages that train rows share: the items of rows. Labels are paths given by the stage."""
 
+import itertools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from bench.data.images import INDEX, STORE
+from bench.engine import unfinished
 from bench.files import read_json
 from bench.nets.weights import pins
 from bench.paths import Paths
@@ -14,6 +17,8 @@ from bench.seeds import Seeds
 from bench.settings import Settings
 from bench.stages.common import machine, run_and_lay_out
 from bench.store import Item
+
+NOT_FINISHED = "not finished when the tables were made"
 
 
 def train_rows(
@@ -27,7 +32,8 @@ def train_rows(
     """Train `rows` for every seed and lay the results out in `folder`.
 
     inputs_of(row, seeds) names the label store ("labels") and, for pseudo-labels, their log ("usable").
-    A row that needs L where L is too small gets a file not_runnable.txt instead of a result.
+    A row that needs L where L is too small, or that is not finished where nothing may be computed, gets a file
+    not_runnable.txt instead of a result.
     notes: further small text files by relative path.
     """
     items, texts = [], dict(notes)
@@ -39,7 +45,9 @@ def train_rows(
                 texts[f"{place}/{NOT_RUNNABLE}"] = reason
             else:
                 items.append((place, segmentation_item(paths, settings, row, seeds, inputs_of(row, seeds))))
-    run_and_lay_out(items, settings.engine, folder, texts)
+    gaps = unfinished([item for _, item in items], settings.engine)
+    texts |= {f"{place}/{NOT_RUNNABLE}": NOT_FINISHED for (place, _), gap in zip(items, gaps, strict=True) if gap}
+    run_and_lay_out(itertools.compress(items, map(operator.not_, gaps)), settings.engine, folder, texts)
 
 
 def _why_not(row: Row, summary: dict[str, Any]) -> str:
