@@ -1,4 +1,4 @@
-"""Ratios of two ways to the same result: `python -m bench.benchmarks [crf|cams]`.
+"""Ratios of two ways to the same result: `python -m bench.benchmarks [crf|cams|sam]`.
 
 Seconds tell about this machine and what else runs on it; the ratio is what counts.
 """
@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from bench.benchmarks import cams, crf
+from bench.benchmarks import cams, crf, sam
 from bench.benchmarks.timing import Comparison
 from bench.errors import UserError
 from bench.progress import say
 
-BENCHMARKS = {"crf": crf.measure, "cams": cams.measure}
+BENCHMARKS = {"crf": crf.measure, "cams": cams.measure, "sam": sam.measure}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 from bench.data.images import INDEX, ORIGINALS
 from bench.errors import UserError
 from bench.files import digest
-from bench.paths import Paths, seed_name
+from bench.paths import CHECKPOINT, SAM_PHANTOM, Paths, seed_name
 from bench.settings import Settings
 from bench.stages.common import machine, run_and_lay_out
 from bench.store import Item
@@ -17,6 +17,10 @@ def run(paths: Paths, settings: Settings) -> None:
     inputs = {"index": paths.images / INDEX, "originals": paths.images / ORIGINALS}
     if options.pop("checkpoint"):
         inputs["checkpoint"] = _own_checkpoint(paths, settings)
+    options["sizes"] = None
+    if settings.pseudo.trained_here and settings.segmenter:
+        inputs["checkpoint"] = paths.segmenter / SAM_PHANTOM / CHECKPOINT
+        options["sizes"] = settings.segmenter.sizes.model_dump()
     items = []
     for seed in settings.seeds:
         item = Item(

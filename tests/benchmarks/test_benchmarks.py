@@ -6,10 +6,12 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
+from segment_anything import sam_model_registry
 
-from bench.benchmarks import cams, crf
+from bench.benchmarks import cams, crf, sam
 from bench.benchmarks.__main__ import main, table
 from bench.benchmarks.timing import Comparison
+from tests.prompting.test_sam import tiny_sam
 
 
 @pytest.fixture(autouse=True)
@@ -23,14 +25,21 @@ def test_the_ratio_is_plain_over_ours():
     assert [cell.strip() for cell in line.strip("|").split("|")] == ["work", "slow", "3.00", "fast", "1.50", "2.00"]
 
 
-def test_both_benchmarks_print_a_ratio(monkeypatch, capsys):
+def test_all_benchmarks_print_a_ratio(monkeypatch, capsys):
+    monkeypatch.setitem(sam_model_registry, "vit_b", tiny_sam)
+    monkeypatch.setattr(sam, "TYPICAL_SIZE", (48, 40))
+    monkeypatch.setattr(sam, "VARIANT", {"cpu": "vit_b"})
+    monkeypatch.setattr(sam.torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(crf, "TYPICAL_SIZE", (48, 40))
     monkeypatch.setattr(cams, "SIZE", 32)
     monkeypatch.setattr(cams, "ROUNDS", 1)
     assert main(["--images", "2"]) == 0
-    lines = capsys.readouterr().out.splitlines()[-2:]
+    output = capsys.readouterr().out
+    assert "agreement of the masks: IoU " in output
+    lines = output.splitlines()[-3:]
     assert lines[0].startswith("| DenseCRF, 2 phantoms ")
     assert lines[1].startswith("| CAMs, 2 images, ResNet18, 32 px ")
+    assert lines[2].startswith("| SAM ViT-B, 2 images, 48 x 40, cpu ")
     assert all(re.search(r"\| \d+\.\d\d +\|$", line) for line in lines)
 
 
