@@ -82,7 +82,7 @@ SEGMENTER_MISTAKES = [
     ("segmenter.held_out.seed", 7101, f"{SEGMENTER}: held_out.seed must differ from training.seed"),
     ("segmenter.sizes.patch_size", 10, f"{SEGMENTER}.sizes: image_size 192 is no multiple of patch_size 10"),
     ("segmenter.sizes.heads", 5, f"{SEGMENTER}.sizes: 96 channels cannot be divided among 5 heads"),
-    ("segmenter.sizes.global_blocks", [3], f"{SEGMENTER}.sizes: global_blocks names a block beyond the 3 of depth"),
+    ("segmenter.sizes.global_blocks", [2], f"{SEGMENTER}.sizes: global_blocks names a block beyond the 2 of depth"),
     ("segmenter.sizes.prompt_dim", 40, f"{SEGMENTER}.sizes.prompt_dim: "),
     ("pseudo.checkpoint", {"file": "a", "sha256": "0" * 64}, "phantom.pseudo: variant: phantom is trained by the segm"),
     ("pseudo.precision", "fp16", "phantom.pseudo.precision: "),

@@ -20,9 +20,10 @@ from bench.files import write_json
 from bench.metrics import counts, mean_scores
 from bench.paths import CHECKPOINT, SAM_PHANTOM
 from bench.progress import say, track
-from bench.prompting import Box, Prompt
+from bench.prompting import Box, Prompt, Segmenter
 from bench.prompting.sam import SamSegmenter
 from bench.prompting.sam_model import build_sam, decode, encode
+from bench.prompting.shapes import EllipseSegmenter
 from bench.runtime import Context, context, seeded_initialisation
 from bench.schema import Lesions, PhantomSam
 from bench.training.box_prompts import Prompted, train_on_boxes
@@ -32,9 +33,11 @@ Lesion = tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]
 
 
 def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
-    """Fill `out`: CHECKPOINT, history.csv, segmenter.json (name, held-out lesions and their mean mask IoU in percent).
+    """Fill `out`: CHECKPOINT, history.csv and segmenter.json.
 
-    settings: a PhantomSam, device, threads. inputs: none.
+    segmenter.json: name, how many lesions were held out, and the mean IoU in percent that their true boxes give: of the
+    network's masks (mask_iou) and of the ellipses in the boxes (ellipse_iou). settings: a PhantomSam, device, threads.
+    inputs: none.
     """
     recipe = PhantomSam.model_validate({name: settings[name] for name in PhantomSam.model_fields})
     where = context(settings["device"], settings["threads"], recipe.optimisation.precision)
@@ -53,9 +56,10 @@ def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
     history.to_csv(out / "history.csv", index=False)
     save_checkpoint(trained, out / CHECKPOINT)
     segmenter = SamSegmenter("phantom", out / CHECKPOINT, out, settings["device"], sizes=recipe.sizes)
-    judged = measured(segmenter, list(lesions(recipe.held_out, "phantoms to measure on")))
-    say(f"{segmenter.name}: mask IoU {judged['mask_iou']:.1f} % with true boxes on {judged['lesions']} unseen lesions")
-    write_json(out / "segmenter.json", {"name": segmenter.name, **judged})
+    unseen = list(lesions(recipe.held_out, "phantoms to measure on"))
+    judged = {"mask_iou": measured(segmenter, unseen), "ellipse_iou": measured(EllipseSegmenter(), unseen)}
+    say(f"{SAM_PHANTOM}: mask IoU {judged['mask_iou']:.1f} % with true boxes on {len(unseen)} unseen lesions")
+    write_json(out / "segmenter.json", {"name": segmenter.name, "lesions": len(unseen), **judged})
 
 
 def lesions(wanted: Lesions, what: str) -> Iterator[Lesion]:
@@ -81,21 +85,20 @@ def prompted(found: list[Lesion], model: Any, where: Context) -> Prompted:
     side, cells = resize.target_length, model.prompt_encoder.mask_input_size
     both = [pair for image, mask in found for pair in ((image, mask), (image[:, ::-1], mask[:, ::-1]))]
     pixels = torch.empty(len(both), 3, side, side)
-    targets = np.zeros((len(both), side, side), np.float32)
+    targets = np.empty((len(both), *cells), np.float32)
     boxes = np.empty((len(both), 4))
     for position, (image, mask) in enumerate(both):
         resized = resize.apply_image(np.ascontiguousarray(image))
         height, width = resized.shape[:2]
         pixels[position] = model.preprocess(torch.as_tensor(resized, device=where.device).permute(2, 0, 1)).cpu()
-        targets[position, :height, :width] = cv2.resize(
-            mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA
-        )
+        padded = np.zeros((side, side), np.float32)
+        padded[:height, :width] = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+        targets[position] = cv2.resize(padded, cells[::-1], interpolation=cv2.INTER_AREA)
         boxes[position] = resize.apply_boxes(np.array(box_of(mask), float), mask.shape)[0]
-    shares = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(targets), cells)
     return Prompted(
-        pixels.to(where.device),
-        torch.as_tensor(boxes, dtype=torch.float32, device=where.device),
-        shares.to(where.device),
+        pixels=pixels.to(where.device),
+        boxes=torch.as_tensor(boxes, dtype=torch.float32, device=where.device),
+        targets=torch.from_numpy(targets).to(where.device),
     )
 
 
@@ -107,8 +110,8 @@ def save_checkpoint(model: torch.nn.Module, file: Path) -> None:
     file.write_bytes(stream.getvalue())
 
 
-def measured(segmenter: SamSegmenter, found: list[Lesion]) -> dict[str, float]:
-    """How many lesions, and the mean IoU in percent of the masks that their true boxes give, at the original size."""
+def measured(segmenter: Segmenter, found: list[Lesion]) -> float:
+    """Mean IoU in percent, at the original size, of the masks that the lesions' true boxes give."""
     prompts: list[Prompt] = [(image, box_of(mask)) for image, mask in found]
     judged = [counts(answer, mask) for answer, (_, mask) in zip(segmenter.segment_all(prompts), found, strict=True)]
-    return {"lesions": len(found), "mask_iou": round(mean_scores(pd.DataFrame(judged)).tumor_iou, 2)}
+    return round(mean_scores(pd.DataFrame(judged)).tumor_iou, 2)

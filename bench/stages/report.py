@@ -137,7 +137,10 @@ def _segmenter(paths: Paths) -> str:
     if not file.is_file():
         return ""
     found = read_json(file)
-    return f" {SAM_PHANTOM}: mask IoU {found['mask_iou']:.1f} % with true boxes on {found['lesions']} unseen lesions."
+    return (
+        f" {SAM_PHANTOM}: mask IoU {found['mask_iou']:.1f} % with true boxes on {found['lesions']} unseen lesions "
+        f"(the ellipse in the box: {found['ellipse_iou']:.1f} %)."
+    )
 
 
 def _checks(paths: Paths, seed: int, per_image: pd.DataFrame) -> str:
