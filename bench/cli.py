@@ -18,6 +18,7 @@ STAGES = {
     "split": "split into N and K",
     "cams": "train the classifiers and extract CAMs",
     "select": "Algorithm 1: regions of interest, subsets L and U",
+    "segmenter": "train the small SAM of the phantom profile, on phantoms of its own",
     "pseudo": "pseudo-masks from the regions of interest",
     "crf": "pseudo-labels of the baselines: threshold and DenseCRF on their CAMs",
     "train_gt": "train the rows that learn from ground truth",

@@ -55,7 +55,7 @@ def needs(settings: Settings) -> list[Need]:
         for name in pins(settings.row(row)):
             askers.setdefault(name, []).append("train")
     found += [_file(IMAGENET[name], weights_folder(), *dict.fromkeys(by)) for name, by in askers.items()]
-    if settings.pseudo.segmenter == "sam":
+    if settings.pseudo.segmenter == "sam" and not settings.pseudo.trained_here:
         found.append(_sam(settings))
     return found
 

@@ -9,6 +9,8 @@ REPORTS = Path("reports")
 DOWNLOADS = Path(".bench/downloads")
 # A method's trained network, which rests with its item in the run store; no later stage reads it.
 NET = "net.safetensors"
+# The small SAM that the segmenter stage trains: its folder, and its checkpoint in the layout of the official ones.
+SAM_PHANTOM, CHECKPOINT = "sam_phantom", "checkpoint.pth"
 # In a method's folder of CAMs: its own masks of X.
 DIRECT = "direct"
 
@@ -52,6 +54,11 @@ class Paths:
     def selection(self) -> Path:
         """<run>.csv and <run>.json."""
         return self.data / "selection"
+
+    @property
+    def segmenter(self) -> Path:
+        """sam_phantom/: checkpoint.pth, segmenter.json, history.csv; or note.txt where another segmenter is used."""
+        return self.data / "segmenter"
 
     @property
     def pseudo(self) -> Path:

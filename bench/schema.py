@@ -246,12 +246,83 @@ class Select(Strict):
 
 
 class Pseudo(Strict):
-    """Box prompt to pseudo-mask: the segmenter, and what an image without a ROI becomes (METHOD 7, 10c)."""
+    """Box prompt to pseudo-mask: the segmenter, and what an image without a ROI becomes (METHOD 7, 10c).
+
+    variant: one of SAM's, or `phantom`, which the segmenter stage trains. precision: of SAM's image encoder; the rest
+    is always fp32. embedding_cache: image embeddings are kept, rounded to float16; other boxes cost the decoder only.
+    """
 
     segmenter: Literal["sam", "grabcut", "ellipse", "box"]
-    variant: Literal["vit_h", "vit_l", "vit_b"]
+    variant: Literal["vit_h", "vit_l", "vit_b", "phantom"]
     checkpoint: OwnFile | None
+    precision: Precision
+    embedding_cache: bool
     without_roi: Literal["background", "skip"]
+
+    @property
+    def trained_here(self) -> bool:
+        """Whether the segmenter is the small SAM of the segmenter stage."""
+        return self.segmenter == "sam" and self.variant == "phantom"
+
+    @model_validator(mode="after")
+    def _one_checkpoint(self) -> "Pseudo":
+        if self.trained_here and self.checkpoint:
+            raise ValueError("variant: phantom is trained by the segmenter stage; set checkpoint: null")
+        return self
+
+
+class SamSizes(Strict):
+    """Sizes of a small SAM (METHOD A); image_size and window count pixels and tokens a side.
+
+    The image encoder has `depth` blocks, of which `global_blocks` attend to the whole image and the others within
+    windows. prompt_dim: channels of embedding, prompts and mask decoder; decoder_mlp: hidden channels of its MLPs.
+    """
+
+    image_size: Count
+    patch_size: Count
+    embed_dim: Count
+    depth: Count
+    heads: Count
+    window: Count
+    global_blocks: list[Annotated[int, Field(ge=0)]]
+    prompt_dim: Annotated[int, Field(ge=16, multiple_of=16)]
+    decoder_mlp: Count
+
+    @model_validator(mode="after")
+    def _fits(self) -> "SamSizes":
+        if self.image_size % self.patch_size:
+            raise ValueError(f"image_size {self.image_size} is no multiple of patch_size {self.patch_size}")
+        if self.embed_dim % self.heads:
+            raise ValueError(f"{self.embed_dim} channels cannot be divided among {self.heads} heads")
+        if any(block >= self.depth for block in self.global_blocks):
+            raise ValueError(f"global_blocks names a block beyond the {self.depth} of depth, which count from 0")
+        return self
+
+
+class Lesions(Strict):
+    """Phantoms with lesions: how many of each class, from which seed."""
+
+    seed: Seed
+    benign: Count
+    malignant: Count
+
+
+class PhantomSam(Strict):
+    """The small SAM of `pseudo.variant: phantom`: its sizes, its own phantoms, its training (METHOD A).
+
+    held_out: phantoms on which the finished network is measured; nothing is chosen by them.
+    """
+
+    training: Lesions
+    held_out: Lesions
+    sizes: SamSizes
+    optimisation: Optimisation
+
+    @model_validator(mode="after")
+    def _apart(self) -> "PhantomSam":
+        if self.training.seed == self.held_out.seed:
+            raise ValueError("held_out.seed must differ from training.seed; both would render the same phantoms")
+        return self
 
 
 class Crf(Strict):

@@ -17,6 +17,7 @@ from bench.schema import (
     Crf,
     Engine,
     PhantomData,
+    PhantomSam,
     Prepare,
     Pseudo,
     SeedAxes,
@@ -41,6 +42,7 @@ class Settings(Strict):
     split: Split
     cams: dict[str, dict[str, Any]]
     select: Select
+    segmenter: PhantomSam | None
     pseudo: Pseudo
     crf: Crf
     train: Train
@@ -58,6 +60,20 @@ class Settings(Strict):
     def _oracle_has_a_threshold(self) -> "Settings":
         if self.oracle and not self.crf.cuts:
             raise ValueError(f"oracle needs a CRF with a threshold; {self.crf.parameters} takes soft labels")
+        return self
+
+    @model_validator(mode="after")
+    def _segmenter_has_phantoms_of_its_own(self) -> "Settings":
+        if self.segmenter is None:
+            if self.pseudo.trained_here:
+                raise ValueError("pseudo.variant: phantom needs the settings of its training under segmenter")
+        elif isinstance(self.data, PhantomData):
+            for name in ("training", "held_out"):
+                if getattr(self.segmenter, name).seed == self.data.seed:
+                    raise ValueError(
+                        f"segmenter.{name}.seed is data.seed ({self.data.seed}): these would be the benchmark's own "
+                        "phantoms, whose masks the segmenter must not see; choose another"
+                    )
         return self
 
     def recipe(self, row: str) -> dict[str, Any]:

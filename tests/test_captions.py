@@ -3,6 +3,7 @@
 import pytest
 
 from bench.captions import baseline_ingredients, ingredients
+from bench.prompting.sam import PHANTOM_NAME, TITLES
 from bench.schema import Split
 from bench.settings import Settings, load
 
@@ -17,6 +18,12 @@ def test_stand_ins_are_named(profile):
     text = ingredients(load(profile), "GrabCut (not SAM)")
     assert text.count("no pretrained weights") == 2
     assert "GrabCut (not SAM)" in text
+
+
+def test_the_small_sam_is_not_said_to_be_sam():
+    assert PHANTOM_NAME not in TITLES.values()
+    text = ingredients(load("phantom"), PHANTOM_NAME)
+    assert "box prompts to sam_phantom, a small SAM trained on other phantoms; split seed 0" in text
 
 
 def test_phantoms_are_never_compared_with_the_paper():

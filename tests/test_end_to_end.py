@@ -24,7 +24,7 @@ NEEDS_L = {"gt_subset", "gt_mean_teacher", "pseudo_subset", "pseudo_mean_teacher
 # Of the six baselines: one that gives segmentations too, one that remembers its training images, and ours.
 METHODS = ("oaa_cam", "swin_mil", "amr")
 TABLE3 = (*METHODS, "swin_mil_direct", "pseudo_mean_teacher")
-WITHOUT_MASKS = ("cams", "select", "pseudo", "crf", "train_weak")
+WITHOUT_MASKS = ("cams", "select", "segmenter", "pseudo", "crf", "train_weak")
 
 
 def params() -> dict[str, Any]:
@@ -40,7 +40,12 @@ def params() -> dict[str, Any]:
         profile["cams"][method]["optimisation"].update(shorter, precision="bf16")
     profile["oracle"] = ["oaa_cam"]
     profile["select"]["rule"] = "top_fraction"
-    profile["pseudo"]["segmenter"] = "ellipse"
+    segmenter = profile["segmenter"]
+    segmenter["training"].update(benign=8, malignant=4)
+    segmenter["held_out"].update(benign=2, malignant=2)
+    segmenter["sizes"].update(image_size=64, embed_dim=32, heads=2, depth=2, window=4, prompt_dim=32, decoder_mlp=32)
+    segmenter["optimisation"].update(shorter, precision="bf16")
+    profile["pseudo"].update(precision="bf16", embedding_cache=True)
     common = profile["train"]["common"]
     common["decoder_channels"] = [16, 8, 8, 8, 8]
     common["optimisation"].update(shorter)
@@ -117,6 +122,7 @@ def test_every_stage_leaves_its_outputs(finished):
         *(f"crf/{method}/{seed}/{name}" for method in METHODS for name in ("store.npy", "log.csv")),
         f"selection/{seed}.csv",
         f"selection/{seed}.json",
+        *(f"segmenter/sam_phantom/{name}" for name in ("checkpoint.pth", "segmenter.json", "history.csv")),
         *(f"pseudo/{seed}/{name}" for name in ("store.npy", "log.csv", "segmenter.json")),
         *(
             f"predictions/{kind}/{row}/{seed}/{name}"
@@ -187,12 +193,34 @@ def test_two_runs_from_scratch_give_the_same_bytes(finished, repeated):
 
 
 @pytest.mark.parametrize(
-    ("stage", "items"), [("cams", 3), ("pseudo", 1), ("crf", 3), ("train_gt", 3), ("train_weak", 6)]
+    ("stage", "items"), [("cams", 3), ("segmenter", 1), ("pseudo", 1), ("crf", 3), ("train_gt", 3), ("train_weak", 6)]
 )
 def test_a_stage_that_is_run_again_computes_nothing(stage, items, copied, capsys):
     capsys.readouterr()
     run(copied, stage)
     assert capsys.readouterr().out == f"{items} items, {items} of them already in the store\n"
+
+
+def test_the_segmenter_is_named_wherever_its_masks_stand(finished):
+    texts = [
+        (finished / REPORTS / name).read_text(encoding="utf-8") for name in ("table2.md", "table3.md", "report.md")
+    ]
+    assert all("box prompts to sam_phantom, a small SAM trained on other phantoms" in text for text in texts)
+    assert "with true boxes on 4 unseen lesions" in texts[2]
+    assert not any("GrabCut" in text or "ViT" in text for text in texts)
+
+
+def test_another_alpha_finds_the_image_embeddings_kept(copied):
+    (pack,) = (copied / ".bench/embeddings").glob("*/embeddings.f16")
+    before = pack.stat().st_size
+    content = params()
+    content[PROFILE]["select"].update(alpha1=20.0)
+    write_params(copied, content)
+    place = copied / DATA / "pseudo/split-0-training-0/store.npy"
+    masks = place.read_bytes()
+    run(copied, "select", "pseudo")
+    assert place.read_bytes() != masks
+    assert pack.stat().st_size == before > 0
 
 
 def computed(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -290,7 +318,7 @@ def test_nothing_weak_needs_a_mask(copied, tmp_path, capsys):
     """Even the pseudo-masks come from images alone; what needs masks says so."""
     with masks_removed(copied, tmp_path):
         shutil.rmtree(copied / ".bench")
-        for name in ("cams", "selection", "pseudo", "crf", "predictions"):
+        for name in ("cams", "selection", "segmenter", "pseudo", "crf", "predictions"):
             shutil.rmtree(copied / DATA / name)
         run(copied, *WITHOUT_MASKS)
         capsys.readouterr()

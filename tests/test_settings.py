@@ -64,7 +64,39 @@ def test_the_other_profiles_need_nothing_downloaded_but_busi(profile):
     settings = load(profile)
     assert settings.cams["amr"]["network"]["initialisation"] == "none"
     assert settings.train.common.initialisation == "none"
-    assert settings.pseudo.segmenter == "grabcut"
+    assert settings.pseudo.segmenter == "grabcut" or settings.pseudo.trained_here
+
+
+@pytest.mark.parametrize("profile", NAMES)
+def test_only_the_demo_trains_its_segmenter(profile):
+    settings = load(profile)
+    assert settings.pseudo.trained_here == (settings.segmenter is not None) == (profile == "phantom")
+    assert settings.pseudo.precision == "fp32"
+
+
+SEGMENTER = "phantom.segmenter"
+SEGMENTER_MISTAKES = [
+    ("segmenter", None, "phantom: pseudo.variant: phantom needs the settings of its training under segmenter"),
+    ("segmenter.training.seed", 2024, "phantom: segmenter.training.seed is data.seed (2024): these would be the bench"),
+    ("segmenter.held_out.seed", 2024, "phantom: segmenter.held_out.seed is data.seed (2024): these would be the bench"),
+    ("segmenter.held_out.seed", 7101, f"{SEGMENTER}: held_out.seed must differ from training.seed"),
+    ("segmenter.sizes.patch_size", 10, f"{SEGMENTER}.sizes: image_size 192 is no multiple of patch_size 10"),
+    ("segmenter.sizes.heads", 5, f"{SEGMENTER}.sizes: 96 channels cannot be divided among 5 heads"),
+    ("segmenter.sizes.global_blocks", [2], f"{SEGMENTER}.sizes: global_blocks names a block beyond the 2 of depth"),
+    ("segmenter.sizes.prompt_dim", 40, f"{SEGMENTER}.sizes.prompt_dim: "),
+    ("pseudo.checkpoint", {"file": "a", "sha256": "0" * 64}, "phantom.pseudo: variant: phantom is trained by the segm"),
+    ("pseudo.precision", "fp16", "phantom.pseudo.precision: "),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), SEGMENTER_MISTAKES)
+def test_a_mistake_of_the_segmenter_is_named_by_its_path(tmp_path, path, value, message):
+    assert refusal(tmp_path, {path: value}, "phantom").startswith(message)
+
+
+def test_the_seed_of_a_phantom_data_set_is_free_elsewhere(tmp_path):
+    changes = {"segmenter": CONTENT["phantom"]["segmenter"], "pseudo.variant": "phantom"}
+    assert load("busi", changed(tmp_path, changes)).pseudo.trained_here
 
 
 def changed(tmp_path: Path, changes: dict[str, Any], profile: str = "busi") -> Path:

@@ -1,4 +1,4 @@
-"""Ratios of two ways to the same result: `python -m bench.benchmarks [crf|cams|training]`.
+"""Ratios of two ways to the same result: `python -m bench.benchmarks [crf|cams|sam|training]`.
 
 Seconds tell about this machine and what else runs on it; the ratio is what counts.
 """
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from bench.benchmarks import cams, crf, training
+from bench.benchmarks import cams, crf, sam, training
 from bench.benchmarks.timing import Comparison
 from bench.errors import UserError
 from bench.progress import say
@@ -17,7 +17,7 @@ from bench.settings import PARAMS, profiles
 from bench.sources import ROOT
 from bench.timings import latest
 
-BENCHMARKS = {"crf": crf.measure, "cams": cams.measure, "training": training.measure}
+BENCHMARKS = {"crf": crf.measure, "cams": cams.measure, "sam": sam.measure, "training": training.measure}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 Importing this package loads neither torch nor OpenCV; `make_segmenter` loads what the chosen kind needs.
 """
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,9 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import UserError
+from bench.schema import SamSizes
 
 Box = tuple[int, int, int, int]
 """x_min, y_min, x_max, y_max: inclusive pixels of the original image (METHOD 10b)."""
+
+Prompt = tuple[npt.NDArray[np.uint8], Box]
+"""An image, uint8 (H, W, 3) RGB, and a box on it."""
 
 KINDS = ("sam", "grabcut", "ellipse", "box")
 
@@ -28,19 +33,35 @@ class Segmenter(Protocol):
         Raises ValueError for an image of another shape or dtype, and for a box that is not inside it.
         """
 
+    def segment_all(self, prompts: Iterable[Prompt]) -> Iterator[npt.NDArray[np.bool_]]:
+        """The masks of many prompts, in their order; prompts are taken as they are needed, a batch at most ahead."""
+        for image, box in prompts:
+            yield self.segment(image, box)
 
-def make_segmenter(kind: str, *, variant: str, checkpoint: Path | None, weights: Path, device: str) -> Segmenter:
+
+def make_segmenter(
+    kind: str,
+    *,
+    variant: str,
+    checkpoint: Path | None,
+    weights: Path,
+    device: str,
+    precision: str = "fp32",
+    sizes: SamSizes | None = None,
+    cache: Path | None = None,
+) -> Segmenter:
     """Make the segmenter `kind`: sam, grabcut, ellipse or box (METHOD 7).
 
-    The rest matters for sam only: `variant` is vit_h, vit_l or vit_b; `checkpoint` is a file of that variant,
-    or None for the official one, cached in the folder `weights`; `device` is a torch device such as "cpu".
-    Raises UserError for an unknown kind or variant and for weights that are missing or damaged.
+    The rest matters for sam only: `variant` is vit_h, vit_l, vit_b or phantom (which needs `sizes`); `checkpoint` is a
+    file of that variant, or None for the official one, cached in the folder `weights`; `device` is a torch device such
+    as "cpu"; `precision` is the image encoder's, fp32 or bf16; `cache` is the folder of image embeddings, or None to
+    keep none. Raises UserError for an unknown kind or variant and for weights that are missing or damaged.
     """
     match kind:
         case "sam":
             from bench.prompting.sam import SamSegmenter
 
-            return SamSegmenter(variant, checkpoint, weights, device)
+            return SamSegmenter(variant, checkpoint, weights, device, precision, sizes, cache)
         case "grabcut":
             from bench.prompting.grabcut import GrabCutSegmenter
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from bench.prompting import Box, check_prompt
+from bench.prompting import Box, Segmenter, check_prompt
 from bench.prompting.shapes import INSCRIBED, ellipse_in_box
 
 WORKING_SIZE = 256  # longest side in pixels, where METHOD 7 measured the recipe; larger images are shrunk to it
@@ -16,7 +16,7 @@ ITERATIONS = 5
 NO_RECT = (0, 0, 0, 0)  # the labels take its place
 
 
-class GrabCutSegmenter:
+class GrabCutSegmenter(Segmenter):
     """OpenCV's GrabCut started from nested ellipses in a window around the box (METHOD 7).
 
     cv2.GC_INIT_WITH_RECT collapses to empty masks on ultrasound, hence the ellipses. The innermost one is

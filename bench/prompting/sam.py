@@ -1,74 +1,142 @@
-"""SAM, the official segment-anything package and checkpoints (METHOD 7)."""
+"""SAM, the official segment-anything package and checkpoints, many images at a time (METHOD 7)."""
 
-import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from segment_anything import SamPredictor, sam_model_registry
+from segment_anything import sam_model_registry
+from segment_anything.utils.transforms import ResizeLongestSide
 
 from bench.artefacts import SAM as CHECKPOINTS
 from bench.errors import UserError
 from bench.fetch import fetch
-from bench.prompting import Box, check_prompt
+from bench.paths import SAM_PHANTOM
+from bench.prompting import Box, Prompt, Segmenter, check_prompt
+from bench.prompting.embeddings import Embeddings, network_key
+from bench.prompting.sam_model import build_sam, decode, encode, use_fused_attention
+from bench.runtime import Context
+from bench.schema import SamSizes
 
 WIDTHS = {1280: "vit_h", 1024: "vit_l", 768: "vit_b"}
 """Width of the image encoder -> variant."""
 
+PHANTOM = "phantom"
+TITLES = {variant: f"SAM ViT-{variant[-1].upper()}" for variant in CHECKPOINTS} | {PHANTOM: SAM_PHANTOM}
+PHANTOM_NAME = f"{SAM_PHANTOM}, a small SAM trained on other phantoms"
 
-class SamSegmenter:
+# Tokens that are encoded together. One official image holds 4096: enough to fill processor cores, which gain nothing
+# from more; four fill a GPU, and a fp32 ViT-H needs 1 GiB an image for the positions of a block without windows.
+BATCH_TOKENS = {"cpu": 4096, "cuda": 4 * 4096}
+
+
+class SamSegmenter(Segmenter):
     """Segment Anything with one box and one mask (multimask_output=False) a prompt.
 
-    variant: vit_h, vit_l or vit_b. checkpoint: a file of that variant, or None for the official one, which is
-    downloaded into the folder `weights` and verified. device: a torch device, such as "cpu" or "cuda".
+    variant: vit_h, vit_l, vit_b, or phantom, a small SAM of these `sizes`. checkpoint: a file of that variant, or None
+    for the official one, which is downloaded into the folder `weights` and verified. device: a torch device, such as
+    "cpu" or "cuda". precision: the image encoder's, fp32 or bf16. cache: folder of image embeddings, None for none.
     Raises UserError when the variant is unknown or its weights are missing, damaged or another variant's.
     """
 
-    def __init__(self, variant: str, checkpoint: Path | None, weights: Path, device: str) -> None:
-        if variant not in CHECKPOINTS:
-            raise UserError(f"unknown SAM variant {variant!r} - choose one of {', '.join(CHECKPOINTS)}")
-        self.name = _title(variant)
-        self._predictor = SamPredictor(_load(variant, _file(variant, checkpoint, weights)).to(device))
-        self._embedded = b""
+    def __init__(
+        self,
+        variant: str,
+        checkpoint: Path | None,
+        weights: Path,
+        device: str,
+        precision: str = "fp32",
+        sizes: SamSizes | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        if variant not in TITLES:
+            raise UserError(f"unknown SAM variant {variant!r} - choose one of {', '.join(TITLES)}")
+        self.name = PHANTOM_NAME if variant == PHANTOM else TITLES[variant]
+        file = _file(variant, checkpoint, weights)
+        self._where = Context(torch.device(device), precision == "bf16")
+        self._model = use_fused_attention(_load(variant, file, sizes)).to(device)
+        self._resize = ResizeLongestSide(self._model.image_encoder.img_size)
+        rows, columns = self._model.prompt_encoder.image_embedding_size
+        self._batch = max(1, BATCH_TOKENS[self._where.device.type] // (rows * columns))
+        shape = (self._model.prompt_encoder.embed_dim, rows, columns)
+        self._kept = Embeddings(cache, network_key(file, self._where), shape) if cache else None
 
     def segment(self, image: npt.NDArray[np.uint8], box: Box) -> npt.NDArray[np.bool_]:
-        """See Segmenter.segment; the last image's embedding is kept, so further boxes on it are cheap."""
-        check_prompt(image, box)
-        content = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
-        if content != self._embedded:
-            self._predictor.set_image(image, image_format="RGB")
-            self._embedded = content
-        masks, _, _ = self._predictor.predict(box=np.asarray(box, dtype=np.float64), multimask_output=False)
-        mask: npt.NDArray[np.bool_] = masks[0]
+        """See Segmenter.segment; a batch of one."""
+        (mask,) = self.segment_all([(image, box)])
         return mask
 
+    def segment_all(self, prompts: Iterable[Prompt]) -> Iterator[npt.NDArray[np.bool_]]:
+        """See Segmenter.segment_all; images of any sizes are encoded and their boxes decoded together."""
+        waiting = iter(prompts)
+        while batch := list(islice(waiting, self._batch)):
+            for image, box in batch:
+                check_prompt(image, box)
+            yield from self._segment([image for image, _ in batch], [box for _, box in batch])
 
-def _title(variant: str) -> str:
-    return f"SAM ViT-{variant[-1].upper()}"
+    @torch.no_grad()
+    def _segment(
+        self, images: Sequence[npt.NDArray[np.uint8]], boxes: Sequence[Box]
+    ) -> Iterator[npt.NDArray[np.bool_]]:
+        embeddings = self._kept.through(images, self._embed) if self._kept else self._embed(images)
+        prompts = [
+            self._resize.apply_boxes(np.asarray(box, dtype=np.float64), image.shape[:2])
+            for image, box in zip(images, boxes, strict=True)
+        ]
+        corners = torch.as_tensor(np.concatenate(prompts), dtype=torch.float32, device=self._where.device)
+        logits, _ = decode(self._model, embeddings.to(self._where.device), corners)
+        for image, low in zip(images, logits, strict=True):
+            old = image.shape[:2]
+            new = self._resize.get_preprocess_shape(*old, self._resize.target_length)
+            full = self._model.postprocess_masks(low[None, None], new, old)[0, 0]
+            mask: npt.NDArray[np.bool_] = (full > self._model.mask_threshold).cpu().numpy()
+            yield mask
+
+    def _embed(self, images: Sequence[npt.NDArray[np.uint8]]) -> torch.Tensor:
+        """Embeddings, float32 (B, C, h, w), of at most a batch of images."""
+        side = self._resize.target_length
+        # Always a full batch, so that an image's last bits do not depend on how many others there are.
+        pixels = torch.zeros(self._batch, 3, side, side, device=self._where.device)
+        for place, image in zip(pixels, images, strict=False):
+            resized = torch.as_tensor(self._resize.apply_image(image), device=self._where.device)
+            place.copy_(self._model.preprocess(resized.permute(2, 0, 1)))
+        return encode(self._model, pixels, self._where)[: len(images)]
 
 
 def _file(variant: str, checkpoint: Path | None, weights: Path) -> Path:
-    if checkpoint is None:
+    if checkpoint is None and variant in CHECKPOINTS:
         return fetch(CHECKPOINTS[variant], weights)
-    if not checkpoint.is_file():
+    if checkpoint is None or not checkpoint.is_file():
+        if variant == PHANTOM:
+            raise UserError(f"{checkpoint or SAM_PHANTOM} is missing - run the segmenter stage (dvc repro)")
         official = CHECKPOINTS[variant].urls[0]
-        raise UserError(f"{checkpoint} is missing - put a {_title(variant)} checkpoint there, such as {official}")
+        raise UserError(f"{checkpoint} is missing - put a {TITLES[variant]} checkpoint there, such as {official}")
     return checkpoint
 
 
-def _load(variant: str, path: Path) -> torch.nn.Module:
+def _build(variant: str, sizes: SamSizes | None) -> torch.nn.Module:
+    if variant != PHANTOM:
+        model: torch.nn.Module = sam_model_registry[variant](checkpoint=None)
+        return model
+    if sizes is None:
+        raise ValueError(f"{SAM_PHANTOM} needs its sizes")
+    return build_sam(sizes)
+
+
+def _load(variant: str, path: Path, sizes: SamSizes | None) -> torch.nn.Module:
     state = _read(path)
     width = getattr(state.get("image_encoder.pos_embed"), "shape", (0,))[-1]
     held = WIDTHS.get(width, variant)
     if held != variant:
-        raise UserError(f"{path} holds {_title(held)}, not {_title(variant)} - set the variant to {held}")
-    model: torch.nn.Module = sam_model_registry[variant](checkpoint=None)
+        raise UserError(f"{path} holds {TITLES[held]}, not {TITLES[variant]} - set the variant to {held}")
+    model = _build(variant, sizes)
     wrong = _differences(model.state_dict(), state)
     if wrong:
         raise UserError(
-            f"{path} is not a {_title(variant)} checkpoint - {len(wrong)} tensors are missing, unknown or of "
+            f"{path} is not a {TITLES[variant]} checkpoint - {len(wrong)} tensors are missing, unknown or of "
             f"another shape, the first is {wrong[0]}"
         )
     model.load_state_dict(state, strict=True)

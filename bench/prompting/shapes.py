@@ -5,7 +5,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from bench.prompting import Box, check_prompt
+from bench.prompting import Box, Segmenter, check_prompt
 
 INSCRIBED = math.pi / 4
 """Area of the ellipse inscribed in a box, as a share of the box's area."""
@@ -25,7 +25,7 @@ def ellipse_in_box(shape: tuple[int, int], box: Box, area: float = INSCRIBED) ->
     return inside
 
 
-class EllipseSegmenter:
+class EllipseSegmenter(Segmenter):
     """The ellipse inscribed in the box (METHOD 7)."""
 
     name = "ellipse in the box"
@@ -36,7 +36,7 @@ class EllipseSegmenter:
         return ellipse_in_box((image.shape[0], image.shape[1]), box)
 
 
-class BoxSegmenter:
+class BoxSegmenter(Segmenter):
     """The whole box (METHOD 7)."""
 
     name = "filled box"

@@ -5,7 +5,7 @@ from pathlib import Path
 from bench.artefacts import SAM
 from bench.data.images import INDEX, ORIGINALS
 from bench.files import own_file
-from bench.paths import Paths
+from bench.paths import CHECKPOINT, SAM_PHANTOM, Paths
 from bench.settings import Settings
 from bench.stages.common import machine, run_and_lay_out
 from bench.store import Item
@@ -17,9 +17,13 @@ def run(paths: Paths, settings: Settings) -> None:
     inputs = {"index": paths.images / INDEX, "originals": paths.images / ORIGINALS}
     if options.pop("checkpoint"):
         inputs["checkpoint"] = _own_checkpoint(paths, settings)
+    elif settings.pseudo.trained_here:
+        inputs["checkpoint"] = paths.segmenter / SAM_PHANTOM / CHECKPOINT
     elif settings.pseudo.segmenter == "sam":
         # Part of the item's key: other weights give other masks.
         options["weights"] = SAM[settings.pseudo.variant].sha256
+    small = settings.segmenter if settings.pseudo.trained_here else None
+    options["sizes"] = small.sizes.model_dump() if small else None
     items = []
     for seeds in settings.seeds.runs:
         item = Item(

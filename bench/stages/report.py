@@ -10,7 +10,7 @@ from bench.data.images import read_table
 from bench.files import read_json, replacing_file, replacing_folder
 from bench.methods import FLOOR, methods
 from bench.metrics import mean_scores
-from bench.paths import Paths
+from bench.paths import SAM_PHANTOM, Paths
 from bench.report.audit import audit_section
 from bench.report.figures import save_curves, save_grid
 from bench.report.gallery import predictions, regions, roads
@@ -90,7 +90,7 @@ def _text(paths: Paths, settings: Settings, seeds: Seeds, per_image: pd.DataFram
     )
     return f"""# {paths.profile}
 
-{ingredients(settings, segmenter)}
+{ingredients(settings, segmenter)}{_segmenter(paths)}
 
 ## Data audit
 
@@ -139,6 +139,18 @@ def _audit(paths: Paths, settings: Settings) -> str:
 def _table(file: Path) -> str:
     """A table's file with its title one level deeper."""
     return file.read_text(encoding="utf-8").replace("## ", "### ", 1)
+
+
+def _segmenter(paths: Paths) -> str:
+    """What the small SAM can do, where one was trained."""
+    file = paths.segmenter / SAM_PHANTOM / "segmenter.json"
+    if not file.is_file():
+        return ""
+    found = read_json(file)
+    return (
+        f" {SAM_PHANTOM}: mask IoU {found['mask_iou']:.1f} % with true boxes on {found['lesions']} unseen lesions "
+        f"(the ellipse in the box: {found['ellipse_iou']:.1f} %)."
+    )
 
 
 def _checks(paths: Paths, seeds: Seeds, per_image: pd.DataFrame) -> str:

@@ -6,11 +6,13 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
+from segment_anything import sam_model_registry
 
-from bench.benchmarks import cams, crf, training
+from bench.benchmarks import cams, crf, sam, training
 from bench.benchmarks.__main__ import main, stages, table
 from bench.benchmarks.timing import Comparison
 from bench.timings import recorded
+from tests.prompting.test_sam import tiny_sam
 
 
 @pytest.fixture(autouse=True)
@@ -25,16 +27,23 @@ def test_the_ratio_is_plain_over_ours():
 
 
 def test_every_benchmark_prints_a_ratio(monkeypatch, capsys):
+    monkeypatch.setitem(sam_model_registry, "vit_b", tiny_sam)
+    monkeypatch.setattr(sam, "TYPICAL_SIZE", (48, 40))
+    monkeypatch.setattr(sam, "VARIANT", {"cpu": "vit_b"})
+    monkeypatch.setattr(sam.torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(crf, "TYPICAL_SIZE", (48, 40))
     monkeypatch.setattr(cams, "SIZE", 32)
     monkeypatch.setattr(cams, "ROUNDS", 1)
     monkeypatch.setattr(training, "SIZE", 32)
     monkeypatch.setattr(training, "ROUNDS", 1)
     assert main(["--images", "2"]) == 0
-    lines = capsys.readouterr().out.splitlines()[-3:]
+    output = capsys.readouterr().out
+    assert "agreement of the masks: IoU " in output
+    lines = output.splitlines()[-4:]
     assert lines[0].startswith("| DenseCRF, 2 phantoms ")
     assert lines[1].startswith("| CAMs, 2 images, ResNet18, 32 px ")
-    assert lines[2].startswith("| resnet18 U-Net, 32 px, 2 epochs of 32 images, ")
+    assert lines[2].startswith("| SAM ViT-B, 2 images, 48 x 40, cpu ")
+    assert lines[3].startswith("| resnet18 U-Net, 32 px, 2 epochs of 32 images, ")
     assert all(re.search(r"\| \d+\.\d\d +\|$", line) for line in lines)
 
 

@@ -1,9 +1,10 @@
-"""SAM: the official predictor's mask, and one plain sentence for every bad checkpoint."""
+"""SAM: the official predictor's masks, and one plain sentence for every bad checkpoint."""
 
 import hashlib
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,15 +16,18 @@ from segment_anything.modeling.image_encoder import Block
 import bench.fetch
 from bench.errors import UserError
 from bench.fetch import Artefact
-from bench.prompting import Segmenter, make_segmenter
-from bench.prompting.sam import CHECKPOINTS, SamSegmenter
+from bench.prompting import Box, Prompt, make_segmenter
+from bench.prompting.sam import BATCH_TOKENS, CHECKPOINTS, SamSegmenter
 from tests.http_server import LocalServer
 
 BOX = (12, 9, 50, 40)
+TINY_TOKENS = 16
 
 
-def make(checkpoint: Path | None, weights: Path = Path("unused"), variant: str = "vit_b") -> Segmenter:
-    return make_segmenter("sam", variant=variant, checkpoint=checkpoint, weights=weights, device="cpu")
+def make(checkpoint: Path | None, weights: Path = Path("unused"), variant: str = "vit_b", **more: Any) -> SamSegmenter:
+    made = make_segmenter("sam", variant=variant, checkpoint=checkpoint, weights=weights, device="cpu", **more)
+    assert isinstance(made, SamSegmenter)
+    return made
 
 
 def scene(seed: int = 0) -> np.ndarray:
@@ -60,10 +64,10 @@ def randomised(model: Sam) -> Sam:
     return model
 
 
-def official_mask(model: Sam, image: np.ndarray) -> np.ndarray:
+def official_mask(model: Sam, image: np.ndarray, box: Box = BOX) -> np.ndarray:
     predictor = SamPredictor(model)
     predictor.set_image(image)
-    mask: np.ndarray = predictor.predict(box=np.array(BOX), multimask_output=False)[0][0]
+    mask: np.ndarray = predictor.predict(box=np.array(box), multimask_output=False)[0][0]
     return mask
 
 
@@ -123,27 +127,79 @@ def test_a_download_with_another_hash_is_refused(tiny: Sam, tmp_path: Path, monk
             make(None, tmp_path / "weights")
 
 
-def test_several_boxes_on_one_image_encode_it_once(tiny: Sam, tmp_path: Path) -> None:
-    path = saved(tiny.state_dict(), tmp_path / "tiny.pth")
-    segmenter = make(path)
-    encoded = []
-    hook = torch.nn.modules.module.register_module_forward_hook(
-        lambda module, *_: encoded.append(1) if isinstance(module, Block) else None
+def prompts() -> list[Prompt]:
+    """Images of several sizes, square and larger than the input among them; boxes at borders and of one pixel."""
+    sizes_and_boxes: list[tuple[tuple[int, int], Box]] = [
+        ((60, 90), BOX),
+        ((90, 60), (0, 0, 30, 89)),
+        ((64, 64), (0, 0, 63, 63)),
+        ((200, 130), (100, 150, 129, 199)),
+        ((60, 90), (89, 59, 89, 59)),
+    ]
+    rng = np.random.default_rng(3)
+    return [(rng.integers(0, 256, (*size, 3), dtype=np.uint8), box) for size, box in sizes_and_boxes]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 16])
+def test_batches_of_any_sizes_give_the_official_masks_in_order(
+    tiny: Sam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setitem(BATCH_TOKENS, "cpu", batch * TINY_TOKENS)
+    segmenter = make(saved(tiny.state_dict(), tmp_path / "tiny.pth"))
+    taken = []
+    masks = segmenter.segment_all(taken.append(None) or prompt for prompt in prompts())
+    first = next(masks)
+    assert len(taken) == min(batch, len(prompts()))
+    for mask, (image, box) in zip([first, *masks], prompts(), strict=True):
+        expected = official_mask(tiny, image, box)
+        assert mask.shape == image.shape[:2]
+        assert (mask & expected).sum() > 0.99 * (mask | expected).sum()
+        assert 0 < mask.sum() < mask.size
+
+
+def test_nothing_to_segment_gives_nothing(tiny: Sam, tmp_path: Path) -> None:
+    assert list(make(saved(tiny.state_dict(), tmp_path / "tiny.pth")).segment_all([])) == []
+
+
+def encoded_images(counted: list[int]) -> Any:
+    """A hook that counts images that pass the encoder."""
+    return torch.nn.modules.module.register_module_forward_hook(
+        lambda module, given, _: counted.append(len(given[0])) if isinstance(module, Block) else None
     )
+
+
+def test_kept_embeddings_give_the_same_masks_and_spare_the_encoder(
+    tiny: Sam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BATCH_TOKENS, "cpu", 2 * TINY_TOKENS)
+    path, counted = saved(tiny.state_dict(), tmp_path / "tiny.pth"), []
+    hook = encoded_images(counted)
     try:
-        image = scene()
-        segmenter.segment(image, (0, 0, 5, 5))
-        again = segmenter.segment(image.copy(), BOX)
-        assert len(encoded) == 1
-        image[:] = scene(1)
-        changed = segmenter.segment(image, BOX)
-        assert len(encoded) == 2
-        segmenter.segment(np.ascontiguousarray(image.reshape(90, 60, 3)), BOX)
-        assert len(encoded) == 3
+        runs = [[prompts()[2]], prompts(), prompts(), [(image, (3, 3, 40, 40)) for image, _ in prompts()]]
+        kept = [list(make(path, cache=tmp_path / "kept").segment_all(run)) for run in runs]
+        assert [counted.count(2), len(counted)] == [4, 4]  # one batch, then three with the other images, then none
     finally:
         hook.remove()
-    assert np.array_equal(again, make(path).segment(scene(), BOX))
-    assert np.array_equal(changed, make(path).segment(scene(1), BOX))
+    cold = list(make(path, cache=tmp_path / "other").segment_all(prompts()))
+    assert all(np.array_equal(one, other) for one, other in zip(kept[1], kept[2], strict=True))
+    assert all(np.array_equal(one, other) for one, other in zip(kept[1], cold, strict=True))
+    assert np.array_equal(kept[0][0], kept[1][2])
+    assert not np.array_equal(kept[2][0], kept[3][0])
+
+
+def test_an_embedding_does_not_depend_on_its_company(tiny: Sam, tmp_path: Path) -> None:
+    segmenter = make(saved(tiny.state_dict(), tmp_path / "tiny.pth"))
+    images = [image for image, _ in prompts()]
+    together = segmenter._embed(images)
+    for position, image in enumerate(images):
+        assert torch.equal(segmenter._embed([image])[0], together[position])
+
+
+def test_bf16_is_the_image_encoders(tiny: Sam, tmp_path: Path) -> None:
+    path = saved(tiny.state_dict(), tmp_path / "tiny.pth")
+    exact, near = (make(path, precision=precision)._embed([scene()]) for precision in ("fp32", "bf16"))
+    assert near.dtype == torch.float32
+    assert 0 < (near - exact).abs().mean() < 0.05 * exact.abs().mean()
 
 
 @pytest.mark.parametrize("box", [(0, 0, 89, 59), (40, 20, 40, 20), (40, 0, 40, 59), (89, 59, 89, 59)])
@@ -161,7 +217,7 @@ def test_wrong_prompts_are_refused(tiny: Sam, tmp_path: Path) -> None:
 
 
 def test_an_unknown_variant_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match="unknown SAM variant 'vit_t' - choose one of vit_h, vit_l, vit_b"):
+    with pytest.raises(UserError, match="unknown SAM variant 'vit_t' - choose one of vit_h, vit_l, vit_b, phantom"):
         make(None, variant="vit_t")
 
 
@@ -247,7 +303,7 @@ def test_a_checkpoint_of_the_official_format_goes_all_the_way(tmp_path: Path, mo
         path.unlink()
         monkeypatch.setitem(CHECKPOINTS, "vit_b", served("sam_vit_b_01ec64.pth", server))
         segmenter = SamSegmenter("vit_b", None, tmp_path, "cpu")
-    loaded = segmenter._predictor.model
+    loaded = segmenter._model
     for name, value in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value), name
     # All twelve blocks take a minute on a busy machine; the third is the first with global attention.
