@@ -24,10 +24,11 @@ def run(paths: Paths, settings: Settings) -> None:
         options["weights"] = SAM[settings.pseudo.variant].sha256
     small = settings.segmenter if settings.pseudo.trained_here else None
     options["sizes"] = small.sizes.model_dump() if small else None
+    segmenter = SAM_PHANTOM if settings.pseudo.trained_here else settings.pseudo.segmenter
     items = []
     for seeds in settings.seeds.runs:
         item = Item(
-            name=f"{settings.pseudo.segmenter}, {seeds.name}",
+            name=f"pseudo-masks by {segmenter}, {seeds.name}",
             function="bench.items.pseudo:run",
             settings={**options, "image_size": settings.prepare.image_size, **machine(settings.engine)},
             inputs={**inputs, "selection": paths.selection / f"{seeds.name}.csv"},

@@ -56,7 +56,7 @@ WITH_RESNET50 = [f"cams {name}" for name in ("amr", "oaa_cam", "recam", "resnet5
         (IMAGENET, "swin_t", ["cams swin_mil"]),
         (IMAGENET, "resnet50", sorted([*WITH_RESNET50, *(f"segmentation {name}" for name in UNETS)])),
         (IMAGENET, "resnet18", []),
-        (SAM, "vit_h", ["pseudo sam"]),
+        (SAM, "vit_h", ["pseudo pseudo-masks by sam"]),
         (SAM, "vit_b", []),
     ],
 )
