@@ -13,6 +13,16 @@ from bench.store import Item
 
 def run(paths: Paths, settings: Settings) -> None:
     """Write seed-<s>/ for every seed."""
+    items = []
+    for seed in settings.seeds:
+        name = seed_name(seed)
+        item = box_item(paths, settings, f"{settings.pseudo.segmenter}, {name}", paths.selection / f"{name}.csv")
+        items.append((name, item))
+    run_and_lay_out(items, settings.engine, paths.pseudo)
+
+
+def box_item(paths: Paths, settings: Settings, name: str, boxes: Path) -> Item:
+    """The item that prompts the profile's segmenter with the boxes of a table (id and corners)."""
     options = settings.pseudo.model_dump()
     inputs = {"index": paths.images / INDEX, "originals": paths.images / ORIGINALS}
     if options.pop("checkpoint"):
@@ -20,16 +30,12 @@ def run(paths: Paths, settings: Settings) -> None:
     elif settings.pseudo.segmenter == "sam":
         # Part of the item's key: other weights give other masks.
         options["weights"] = SAM[settings.pseudo.variant].sha256
-    items = []
-    for seed in settings.seeds:
-        item = Item(
-            name=f"{settings.pseudo.segmenter}, {seed_name(seed)}",
-            function="bench.items.pseudo:run",
-            settings={**options, "image_size": settings.prepare.image_size, **machine(settings.engine)},
-            inputs={**inputs, "selection": paths.selection / f"{seed_name(seed)}.csv"},
-        )
-        items.append((seed_name(seed), item))
-    run_and_lay_out(items, settings.engine, paths.pseudo)
+    return Item(
+        name=name,
+        function="bench.items.pseudo:run",
+        settings={**options, "image_size": settings.prepare.image_size, **machine(settings.engine)},
+        inputs={**inputs, "selection": boxes},
+    )
 
 
 def _own_checkpoint(paths: Paths, settings: Settings) -> Path:

@@ -9,7 +9,7 @@ from bench.data.images import INDEX, STORE
 from bench.files import read_json
 from bench.nets.weights import pins
 from bench.paths import Paths, seed_name
-from bench.rows import NOT_RUNNABLE, Row
+from bench.rows import NOT_RUNNABLE, Row, selection
 from bench.settings import Settings
 from bench.stages.common import machine, run_and_lay_out
 from bench.store import Item
@@ -26,7 +26,7 @@ def train_rows(
     """Train `rows` for every seed and lay the results out in `folder`.
 
     inputs_of(row, seed) names the label store ("labels") and, for pseudo-labels, their log ("usable").
-    A row that needs L where L is too small gets a file not_runnable.txt instead of a result.
+    A row whose selection is too small to train on gets a file not_runnable.txt instead of a result.
     notes: further small text files by relative path.
     """
     items, texts = [], dict(notes)
@@ -34,7 +34,9 @@ def train_rows(
         for seed in settings.seeds:
             place = f"{row.id}/{seed_name(seed)}"
             reason = (
-                _why_not(row, read_json(paths.selection / f"{seed_name(seed)}.json")) if row.needs_selection else ""
+                _why_not(row, read_json(selection(paths, row) / f"{seed_name(seed)}.json"))
+                if row.needs_selection
+                else ""
             )
             if reason:
                 texts[f"{place}/{NOT_RUNNABLE}"] = reason
@@ -53,14 +55,14 @@ def _why_not(row: Row, summary: dict[str, Any]) -> str:
 
 
 def segmentation_item(paths: Paths, settings: Settings, row: Row, seed: int, inputs: dict[str, Path]) -> Item:
-    """The item that trains one row for one seed; an oracle row has its method's recipe."""
+    """The item that trains one row for one seed; an oracle row has its method's recipe, a control row its row's."""
     shared = {
         "index": paths.images / INDEX,
         "store": paths.images / STORE,
         "split": paths.splits / f"{seed_name(seed)}.csv",
     }
     if row.needs_selection:
-        shared["selection"] = paths.selection / f"{seed_name(seed)}.csv"
+        shared["selection"] = selection(paths, row) / f"{seed_name(seed)}.csv"
     recipe = settings.row(row.method)
     return Item(
         name=f"{row.id}, {seed_name(seed)}",

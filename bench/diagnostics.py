@@ -1,0 +1,167 @@
+"""What each step learnt, as one table: classifier, pseudo-masks and prompts, the stability score, Algorithm 1 on noise.
+
+Every value is of the evaluate stage and uses masks somewhere; nothing is trained or chosen on it (METHOD C).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from bench.auroc import auroc
+from bench.seeding import seed_for
+from bench.statistics import FEWEST_GROUPS, LEVEL, Interval, group_names, mean_estimate
+
+RULE = ["alpha1", "alpha2", "upper_level", "iou_threshold"]
+# The AUROC costs a ranking a resample.
+AUROC_RESAMPLES = 2000
+NOTE = (
+    "These use masks and are never trained on. Prompt: the broad region's box against the box around the truth, IoU 0 "
+    "without a region. Stability: the box IoU of an image's two regions, lowest without both; its AUROC is the chance "
+    "that of two images, one with a pseudo-mask above V's median IoU and one not, it is higher for the first (0.5: it "
+    "says nothing). Noise: smooth Gaussian noise, sigma in shares of the image's side; as smooth as the CAMs: by the "
+    "median of variance over squared slope."
+)
+
+Groups = Mapping[str, str]
+Line = dict[str, str]
+
+
+def diagnostics_frame(
+    learnt: Sequence[Mapping[str, Any]],
+    selection: pd.DataFrame,
+    stability: pd.DataFrame,
+    noise: pd.DataFrame,
+    facts: Mapping[str, Any],
+    groups: Groups,
+) -> pd.DataFrame:
+    """For printing: seed, part, quantity, images, value and 95 % interval; a value that cannot be given says why.
+
+    The evaluate stage's diagnostics.json, selection.csv, stability.csv, noise.csv and facts.json. groups: image id ->
+    its group of near-duplicates, resampled as one.
+    """
+    lines: list[Line] = []
+    for found in learnt:
+        seed = found["seed"]
+        of_seed, boxes = selection[selection["seed"] == seed], stability[stability["seed"] == seed]
+        parts = (_network(found), _quality(of_seed, groups), _score(of_seed, groups), _on_maps(found, boxes))
+        lines += [{"Seed": str(seed), **line} for part in parts for line in part]
+    lines += [{"Seed": "", **line} for part in (_facts(facts, noise), _firewall(facts["firewall"])) for line in part]
+    return pd.DataFrame(lines)
+
+
+def _line(part: str, quantity: str, value: str, images: int | None = None, interval: Interval | None = None) -> Line:
+    shown = "" if images is None else str(images)
+    ends = "" if interval is None else f"{interval[0]:.3g} to {interval[1]:.3g}"
+    return {"Part": part, "Quantity": quantity, "Images": shown, "Value": value, "95 % interval": ends}
+
+
+def _network(found: Mapping[str, Any]) -> Iterator[Line]:
+    names = {
+        "classifier_accuracy_K": "accuracy on K (%)",
+        "classifier_auc_K": "AUC on K (%)",
+        "cam_peak_in_lesion_V": "CAM peak inside the lesion, V (%)",
+    }
+    for key, text in names.items():
+        yield _line("classifier", text, "none: K has one class alone" if found[key] is None else f"{found[key]:.1f}")
+
+
+def _quality(selection: pd.DataFrame, groups: Groups) -> Iterator[Line]:
+    """Pseudo-masks and prompts against the truth, in V, L, U and what the controls take."""
+    chosen = selection["selected"]
+    columns = ["seed", "id", "category", "selected", "reason", "stability", "prompt_iou", "mask_iou"]
+    sets = {"V": chosen | ~chosen, "L": chosen, "U": ~chosen}
+    sets |= {control: selection[control] for control in selection.columns if control not in columns}
+    for quantity, column in (("pseudo-mask IoU", "mask_iou"), ("prompt's box IoU", "prompt_iou")):
+        for name, members in sets.items():
+            part = selection[members]
+            if part.empty:
+                yield _line("pseudo-labels", f"{quantity}, {name} (%)", "none: no image", 0)
+                continue
+            found = mean_estimate(part[column], part["id"], groups)
+            yield _line("pseudo-labels", f"{quantity}, {name} (%)", f"{found.value:.1f}", len(part), found.images)
+
+
+def _score(selection: pd.DataFrame, groups: Groups) -> Iterator[Line]:
+    """Whether the stability score tells good pseudo-masks from bad ones; the reasons for the selection."""
+    good = (selection["mask_iou"] > selection["mask_iou"].median()).to_numpy()
+    scores = selection["stability"].fillna(-1.0).to_numpy()
+    area = auroc(scores, good)
+    value = "none: all pseudo-masks are equally good" if area is None else f"{area:.3f}"
+    interval = _auroc_interval(scores, good, group_names(selection["id"], groups))
+    yield _line("stability", "AUROC for a good pseudo-mask, V", value, len(selection), interval)
+    for reason, count in selection["reason"].value_counts().items():
+        yield _line("stability", f"reason: {reason} (% of V)", f"{100 * count / len(selection):.1f}", int(count))
+
+
+def _auroc_interval(scores: np.ndarray, positive: np.ndarray, names: pd.Series) -> Interval | None:
+    """BCa interval of the AUROC over images, whole groups at a time; None below FEWEST_GROUPS or for one class."""
+    members = list(names.reset_index(drop=True).groupby(names.to_numpy()).indices.values())
+    if len(members) < FEWEST_GROUPS or positive.all() or not positive.any():
+        return None
+
+    def resampled(drawn: np.ndarray) -> float:
+        taken = np.concatenate([members[group] for group in drawn])
+        area = auroc(scores[taken], positive[taken])
+        return np.nan if area is None else area
+
+    found = stats.bootstrap(
+        (np.arange(len(members)),),
+        resampled,
+        n_resamples=AUROC_RESAMPLES,
+        vectorized=False,
+        confidence_level=LEVEL,
+        method="BCa",
+        rng=np.random.default_rng(seed_for("bootstrap of the AUROC")),
+    ).confidence_interval
+    return (float(found.low), float(found.high)) if np.isfinite([found.low, found.high]).all() else None
+
+
+def _on_maps(found: Mapping[str, Any], boxes: pd.DataFrame) -> Iterator[Line]:
+    """Algorithm 1 on the CAMs of V and on noise as smooth as they are."""
+    yield _line("Algorithm 1", "smoothness of the CAMs, median of V", f"{found['cam_smoothness_V']:.3f}")
+    yield _line("Algorithm 1", "sigma of noise as smooth as the CAMs", f"{found['noise_sigma_V']:.3f}")
+    names = {"cams": "CAMs", "noise": "noise as smooth as the CAMs"}
+    for rule, of_rule in boxes.groupby(RULE, sort=False):
+        for source, maps in of_rule.groupby("source", sort=False):
+            quantity = f"{names[str(source)]}: {_accepted(rule)} (%)"
+            hits = int((maps["iou"] > maps["iou_threshold"]).sum())
+            yield _line("Algorithm 1", quantity, f"{100 * hits / len(maps):.1f}", len(maps), _share(hits, len(maps)))
+        scores = of_rule["iou"].fillna(-1.0).to_numpy()
+        above = auroc(scores, (of_rule["source"] == "cams").to_numpy())
+        quantity = f"chance that a CAM's box IoU exceeds noise's, at {_alphas(rule)}"
+        yield _line("Algorithm 1", quantity, "none: no map" if above is None else f"{above:.3f}")
+
+
+def _share(hits: int, total: int) -> Interval:
+    """Wilson's interval in percent."""
+    ends = stats.binomtest(hits, total).proportion_ci(confidence_level=LEVEL, method="wilson")
+    return 100 * float(ends.low), 100 * float(ends.high)
+
+
+def _facts(facts: Mapping[str, Any], noise: pd.DataFrame) -> Iterator[Line]:
+    """What Algorithm 1 does whatever the data."""
+    for blob in facts["compact_blob"]:
+        rule = tuple(blob[name] for name in RULE)
+        taken = "none: a region is missing" if blob["iou"] is None else f"{blob['iou']:.2f}"
+        verdict = "accepted" if blob["iou"] is not None and blob["iou"] > blob["iou_threshold"] else "rejected"
+        quantity = f"box IoU of one compact blob at {_alphas(rule)} (alpha2 / alpha1 is {rule[1] / rule[0]:.2f})"
+        yield _line("Algorithm 1", quantity, f"{taken}: {verdict}")
+    for rule, lines in noise.groupby(RULE, sort=False):
+        ends = [f"{100 * line['accepted'] / line['maps']:.1f} at {line['sigma']:g}" for _, line in lines.iterrows()]
+        yield _line("Algorithm 1", f"noise by sigma: {_accepted(rule)} (%)", f"{ends[0]}, {ends[-1]}")
+
+
+def _alphas(rule: Any) -> str:
+    return f"alpha {rule[0]:g} / {rule[1]:g} %"
+
+
+def _accepted(rule: Any) -> str:
+    return f"box IoU > {rule[3]:g} at {_alphas(rule)}"
+
+
+def _firewall(status: Mapping[str, str]) -> Iterator[Line]:
+    for name, value in status.items():
+        yield _line("firewall", f"dvc.yaml: stages that {name}" if name.startswith("read") else name, value)
