@@ -52,15 +52,23 @@ def diagnostics_frame(
     return pd.DataFrame(lines)
 
 
-def _line(part: str, quantity: str, value: str, images: int | None = None, interval: Interval | None = None) -> Line:
+def _line(
+    part: str,
+    quantity: str,
+    value: str,
+    images: int | None = None,
+    interval: Interval | None = None,
+    digits: int = 1,
+) -> Line:
     shown = "" if images is None else str(images)
-    ends = "" if interval is None else f"{interval[0]:.3g} to {interval[1]:.3g}"
+    ends = "" if interval is None else f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}"
     return {"Part": part, "Quantity": quantity, "Images": shown, "Value": value, "95 % interval": ends}
 
 
 def _network(found: Mapping[str, Any]) -> Iterator[Line]:
     names = {
         "classifier_accuracy_K": "accuracy on K (%)",
+        "larger_class_K": "accuracy on K if all were called the larger class (%)",
         "classifier_auc_K": "AUC on K (%)",
         "cam_peak_in_lesion_V": "CAM peak inside the lesion, V (%)",
     }
@@ -91,7 +99,7 @@ def _score(selection: pd.DataFrame, groups: Groups) -> Iterator[Line]:
     area = auroc(scores, good)
     value = "none: all pseudo-masks are equally good" if area is None else f"{area:.3f}"
     interval = _auroc_interval(scores, good, group_names(selection["id"], groups))
-    yield _line("stability", "AUROC for a good pseudo-mask, V", value, len(selection), interval)
+    yield _line("stability", "AUROC for a good pseudo-mask, V", value, len(selection), interval, digits=3)
     for reason, count in selection["reason"].value_counts().items():
         yield _line("stability", f"reason: {reason} (% of V)", f"{100 * count / len(selection):.1f}", int(count))
 
@@ -129,10 +137,11 @@ def _on_maps(found: Mapping[str, Any], boxes: pd.DataFrame) -> Iterator[Line]:
             quantity = f"{names[str(source)]}: {_accepted(rule)} (%)"
             hits = int((maps["iou"] > maps["iou_threshold"]).sum())
             yield _line("Algorithm 1", quantity, f"{100 * hits / len(maps):.1f}", len(maps), _share(hits, len(maps)))
-        scores = of_rule["iou"].fillna(-1.0).to_numpy()
-        above = auroc(scores, (of_rule["source"] == "cams").to_numpy())
-        quantity = f"chance that a CAM's box IoU exceeds noise's, at {_alphas(rule)}"
-        yield _line("Algorithm 1", quantity, "none: no map" if above is None else f"{above:.3f}")
+        both = of_rule.dropna(subset="iou")
+        above = auroc(both["iou"].to_numpy(), (both["source"] == "cams").to_numpy())
+        quantity = f"chance that a CAM's box IoU exceeds noise's, of those with both regions at {_alphas(rule)}"
+        value = "none: no CAM, or no noise, has both" if above is None else f"{above:.3f}"
+        yield _line("Algorithm 1", quantity, value, len(both))
 
 
 def _share(hits: int, total: int) -> Interval:

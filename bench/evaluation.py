@@ -96,6 +96,12 @@ def peak_in_lesion(folder: Path, masks: Path) -> pd.Series:
     return pd.Series(inside)
 
 
+def larger_class(folder: Path) -> float:
+    """Accuracy on K, in percent, of whoever calls every image the class that K has more of."""
+    tumour = read_table(folder / "classification.csv").query("set == 'K'")["label"].mean()
+    return float(100 * max(tumour, 1 - tumour))
+
+
 def classifier_auc(folder: Path) -> float | None:
     """Area under the ROC curve of the logits' difference on K, in percent; None when K has one class alone."""
     table = read_table(folder / "classification.csv").query("set == 'K'")

@@ -15,6 +15,7 @@ from bench.evaluation import (
     judge_bounds,
     judge_predictions,
     judge_pseudo_masks,
+    larger_class,
     peak_in_lesion,
     prompt_iou,
 )
@@ -98,6 +99,7 @@ def _diagnostics(paths: Paths, settings: Settings, seed: int, truth: Path, pseud
     return {
         "classifier_accuracy_K": classifier_accuracy(cams),
         "classifier_auc_K": classifier_auc(cams),
+        "larger_class_K": larger_class(cams),
         "cam_peak_in_lesion_V": float(100 * peaks.mean()),
         "pseudo_mask_iou_V": mean_scores(pseudo).tumor_iou,
         "pseudo_mask_iou_L": mean_scores(in_l).tumor_iou if len(in_l) else None,
