@@ -34,12 +34,12 @@ def diagnostics_frame(
     selection: pd.DataFrame,
     stability: pd.DataFrame,
     noise: pd.DataFrame,
-    facts: Mapping[str, Any],
+    blob: pd.DataFrame,
     groups: Groups,
 ) -> pd.DataFrame:
     """For printing: seed, part, quantity, images, value and 95 % interval; a value that cannot be given says why.
 
-    The evaluate stage's diagnostics.json, selection.csv, stability.csv, noise.csv and facts.json. groups: image id ->
+    The evaluate stage's diagnostics.json, selection.csv, stability.csv, noise.csv and blob.csv. groups: image id ->
     its group of near-duplicates, resampled as one.
     """
     lines: list[Line] = []
@@ -48,7 +48,7 @@ def diagnostics_frame(
         of_seed, boxes = selection[selection["seed"] == seed], stability[stability["seed"] == seed]
         parts = (_network(found), _quality(of_seed, groups), _score(of_seed, groups), _on_maps(found, boxes))
         lines += [{"Seed": str(seed), **line} for part in parts for line in part]
-    lines += [{"Seed": "", **line} for part in (_facts(facts, noise), _firewall(facts["firewall"])) for line in part]
+    lines += [{"Seed": "", **line} for part in (_on_blob(blob), _on_noise(noise)) for line in part]
     return pd.DataFrame(lines)
 
 
@@ -150,27 +150,30 @@ def _share(hits: int, total: int) -> Interval:
     return 100 * float(ends.low), 100 * float(ends.high)
 
 
-def _facts(facts: Mapping[str, Any], noise: pd.DataFrame) -> Iterator[Line]:
-    """What Algorithm 1 does whatever the data."""
-    for blob in facts["compact_blob"]:
-        rule = tuple(blob[name] for name in RULE)
-        taken = "none: a region is missing" if blob["iou"] is None else f"{blob['iou']:.2f}"
-        verdict = "accepted" if blob["iou"] is not None and blob["iou"] > blob["iou_threshold"] else "rejected"
-        quantity = f"box IoU of one compact blob at {_alphas(rule)} (alpha2 / alpha1 is {rule[1] / rule[0]:.2f})"
-        yield _line("Algorithm 1", quantity, f"{taken}: {verdict}")
+def _on_blob(blob: pd.DataFrame) -> Iterator[Line]:
+    """Algorithm 1 on one compact blob, whatever the data."""
+    for rule, lines in blob.groupby(RULE, sort=False):
+        iou, threshold = lines["iou"].iloc[0], lines["iou_threshold"].iloc[0]
+        value = "none: a region is missing" if np.isnan(iou) else f"{iou:.2f}"
+        quantity = f"box IoU of one compact blob at {_alphas(rule)} (alpha2 / alpha1 is {_ratio(rule):.2f})"
+        yield _line("Algorithm 1", quantity, f"{value}: {'accepted' if iou > threshold else 'rejected'}")
+
+
+def _on_noise(noise: pd.DataFrame) -> Iterator[Line]:
+    """Algorithm 1 on noise, at the roughest and the smoothest."""
     for rule, lines in noise.groupby(RULE, sort=False):
-        ends = [f"{100 * line['accepted'] / line['maps']:.1f} at {line['sigma']:g}" for _, line in lines.iterrows()]
-        yield _line("Algorithm 1", f"noise by sigma: {_accepted(rule)} (%)", f"{ends[0]}, {ends[-1]}")
+        shares = 100 * lines["accepted"] / lines["maps"]
+        ends = [f"{shares.iloc[end]:.1f} at {lines['sigma'].iloc[end]:g}" for end in (0, -1)]
+        yield _line("Algorithm 1", f"noise by sigma: {_accepted(rule)} (%)", ", ".join(ends))
 
 
 def _alphas(rule: Any) -> str:
     return f"alpha {rule[0]:g} / {rule[1]:g} %"
 
 
+def _ratio(rule: Any) -> float:
+    return float(rule[1] / rule[0])
+
+
 def _accepted(rule: Any) -> str:
     return f"box IoU > {rule[3]:g} at {_alphas(rule)}"
-
-
-def _firewall(status: Mapping[str, str]) -> Iterator[Line]:
-    for name, value in status.items():
-        yield _line("firewall", f"dvc.yaml: stages that {name}" if name.startswith("read") else name, value)

@@ -65,7 +65,7 @@ def passed_on(stages: Mapping[str, Any]) -> set[tuple[str, str]]:
 def status(stages: Mapping[str, Any] | None) -> dict[str, str]:
     """What a report says of the firewall, read off the dependencies and not promised."""
     if stages is None:
-        return {"read masks": "dvc.yaml not found: not known"}
+        return {"stages that read masks": "not known, there is no dvc.yaml"}
     readers = mask_readers(stages)
     passed = sorted({(name, any_profile(dep).removeprefix("data/${item}/")) for name, dep in passed_on(stages)})
     by_place: dict[str, list[str]] = {}
@@ -73,9 +73,7 @@ def status(stages: Mapping[str, Any] | None) -> dict[str, str]:
         by_place.setdefault(dep.split("/")[0], []).append(name)
     shown = {place: dict.fromkeys(sorted(names, key=list(stages).index)) for place, names in by_place.items()}
     return {
-        "read masks": ", ".join(name for name in stages if name in readers),
-        "read none": ", ".join(name for name in stages if name not in readers and name != SOURCE),
-        "outputs of the readers that the others read": "; ".join(
-            f"{place} ({', '.join(names)})" for place, names in shown.items()
-        ),
+        "stages that read masks": ", ".join(name for name in stages if name in readers),
+        "stages that read none": ", ".join(name for name in stages if name not in readers and name != SOURCE),
+        "what these get from those": "; ".join(f"{place} ({', '.join(names)})" for place, names in shown.items()),
     }

@@ -27,7 +27,7 @@ def save_noise(sweep: pd.DataFrame, boxes: pd.DataFrame, sigma: float, file: Pat
     left.axvline(sigma, color="0.6", linestyle=":", label="as smooth as the CAMs")
     left.axhline(100 * PAPERS_SHARE, color="0.6", linestyle="--", label="L of the paper")
     left.set(title="Noise that Algorithm 1 accepts", xlabel="sigma (share of the side)", ylabel="accepted (%)")
-    left.set(xscale="log", ylim=(0, 103))
+    left.set(xlim=(0, None), ylim=(0, 103))
     right.set(title="Box IoU of the two regions", xlabel="box IoU", ylabel="maps above it (%)", xlim=(0, 1))
     for axis in (left, right):
         axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -1,6 +1,5 @@
 """Judge every row on X at the original size, and measure what each step and Algorithm 1 do; reads masks."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from bench.evaluation import (
     prompt_iou,
 )
 from bench.files import replacing_folder, write_json
-from bench.firewall import read_stages, status
 from bench.methods import gives
 from bench.metrics import mean_scores, per_image_iou
 from bench.noise import PAPER_RULE, Rule, Size, box_ious, compact_blob, matched_sigma, smooth_noise, smoothness, sweep
@@ -29,9 +27,7 @@ from bench.progress import track
 from bench.rows import NOT_RUNNABLE, ROWS, control_rows, method_rows, oracle_rows, predictions
 from bench.seeding import seed_for
 from bench.settings import Settings
-from bench.sources import ROOT
 
-PIPELINE = ROOT / "dvc.yaml"
 # Pixels; the box IoU of the blob does not depend on it.
 BLOB_SIDE = 256
 
@@ -40,8 +36,8 @@ def run(paths: Paths, settings: Settings) -> None:
     """Write per_image.csv (row, seed, id, category, counts), pseudo.csv, and what each step learnt.
 
     diagnostics.json is about our method, methods.csv (one line a method and seed) about the baselines' road;
-    not_runnable.json lists the rows without results. selection.csv, stability.csv, noise.csv and facts.json are about
-    the selection: each image of V, Algorithm 1 on CAMs and on noise, and what does not depend on data.
+    not_runnable.json lists the rows without results. selection.csv, stability.csv, noise.csv and blob.csv are about
+    the selection: each image of V, and Algorithm 1 on CAMs, on noise and on one compact blob.
     """
     index, truth = read_table(paths.images / INDEX), masks.folder(paths)
     judged, pseudo, not_runnable, diagnostics, baselines = [], [], [], [], []
@@ -81,8 +77,7 @@ def run(paths: Paths, settings: Settings) -> None:
         sweep(rules, settings.controls.noise, settings.prepare.image_size, sizes).to_csv(out / "noise.csv", index=False)
         pd.DataFrame(baselines).to_csv(out / "methods.csv", index=False)
         blob = compact_blob(BLOB_SIDE)
-        found = [{**asdict(rule), "iou": rule.apply(blob, blob.shape).iou} for rule in rules]
-        write_json(out / "facts.json", {"compact_blob": found, "firewall": status(read_stages(PIPELINE))})
+        box_ious(rules, blob[None], [blob.shape]).drop(columns="map").to_csv(out / "blob.csv", index=False)
         write_json(out / "not_runnable.json", not_runnable)
         write_json(out / "diagnostics.json", diagnostics)
 

@@ -127,7 +127,7 @@ def _write_diagnostics(paths: Paths, groups: Mapping[str, str], made_with: str) 
         read_table(folder / "selection.csv"),
         read_table(folder / "stability.csv"),
         read_table(folder / "noise.csv"),
-        read_json(folder / "facts.json"),
+        read_table(folder / "blob.csv"),
         groups,
     )
     _write(paths.reports / "diagnostics", "Diagnostics", frame, f"{made_with} {DIAGNOSTICS_NOTE}")
