@@ -66,14 +66,14 @@ def status(stages: Mapping[str, Any] | None) -> dict[str, str]:
     """What a report says of the firewall, read off the dependencies and not promised."""
     if stages is None:
         return {"stages that read masks": "not known, there is no dvc.yaml"}
-    readers = mask_readers(stages)
-    passed = sorted({(name, any_profile(dep).removeprefix("data/${item}/")) for name, dep in passed_on(stages)})
-    by_place: dict[str, list[str]] = {}
-    for name, dep in passed:
-        by_place.setdefault(dep.split("/")[0], []).append(name)
-    shown = {place: dict.fromkeys(sorted(names, key=list(stages).index)) for place, names in by_place.items()}
+    readers, passed = mask_readers(stages), passed_on(stages)
+    users: dict[str, dict[str, None]] = {}
+    for name, stage in stages.items():
+        for dep in places(stage, "deps"):
+            if (name, dep) in passed:
+                users.setdefault(any_profile(dep).split("/")[2], {})[name] = None
     return {
         "stages that read masks": ", ".join(name for name in stages if name in readers),
         "stages that read none": ", ".join(name for name in stages if name not in readers and name != SOURCE),
-        "what these get from those": "; ".join(f"{place} ({', '.join(names)})" for place, names in shown.items()),
+        "what these get from those": "; ".join(f"{place} ({', '.join(names)})" for place, names in users.items()),
     }
