@@ -9,7 +9,9 @@ def auroc(scores: np.ndarray, positive: np.ndarray) -> float | None:
 
     scores: float (n,), finite. positive: bool (n,). None when one of the two classes is empty.
     """
-    if positive.all() or not positive.any():
+    count = int(positive.sum())
+    if count in (0, len(positive)):
         return None
-    wins = stats.mannwhitneyu(scores[positive], scores[~positive]).statistic
-    return float(wins / (positive.sum() * (~positive).sum()))
+    # Mann and Whitney's U from ranks, without the p of SciPy's test, which costs several times as much.
+    wins = stats.rankdata(scores)[positive].sum() - count * (count + 1) / 2
+    return float(wins / (count * (len(positive) - count)))

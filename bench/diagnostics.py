@@ -3,6 +3,7 @@
 Every value is of the evaluate stage and uses masks somewhere; nothing is trained or chosen on it (METHOD C).
 """
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,10 +12,10 @@ import pandas as pd
 from scipy import stats
 
 from bench.auroc import auroc
+from bench.noise import RULE
 from bench.seeding import seed_for
 from bench.statistics import FEWEST_GROUPS, LEVEL, Interval, group_names, mean_estimate
 
-RULE = ["alpha1", "alpha2", "upper_level", "iou_threshold"]
 # The AUROC costs a ranking a resample.
 AUROC_RESAMPLES = 2000
 NOTE = (
@@ -115,16 +116,22 @@ def _auroc_interval(scores: np.ndarray, positive: np.ndarray, names: pd.Series) 
         area = auroc(scores[taken], positive[taken])
         return np.nan if area is None else area
 
-    found = stats.bootstrap(
-        (np.arange(len(members)),),
-        resampled,
-        n_resamples=AUROC_RESAMPLES,
-        vectorized=False,
-        confidence_level=LEVEL,
-        method="BCa",
-        rng=np.random.default_rng(seed_for("bootstrap of the AUROC")),
-    ).confidence_interval
-    return (float(found.low), float(found.high)) if np.isfinite([found.low, found.high]).all() else None
+    with warnings.catch_warnings():
+        # SciPy warns of a statistic that never varies or is not finite; both have their answer below.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found = stats.bootstrap(
+            (np.arange(len(members)),),
+            resampled,
+            n_resamples=AUROC_RESAMPLES,
+            vectorized=False,
+            confidence_level=LEVEL,
+            method="BCa",
+            rng=np.random.default_rng(seed_for("bootstrap of the AUROC")),
+        )
+    if np.ptp(found.bootstrap_distribution) == 0:
+        return float(found.bootstrap_distribution[0]), float(found.bootstrap_distribution[0])
+    low, high = found.confidence_interval
+    return (float(low), float(high)) if np.isfinite([low, high]).all() else None
 
 
 def _on_maps(found: Mapping[str, Any], boxes: pd.DataFrame) -> Iterator[Line]:

@@ -40,6 +40,7 @@ class Rule:
         return np.array([np.nan if iou is None else iou for iou in found])
 
 
+# Columns of a rule in tables.
 RULE = [field.name for field in fields(Rule)]
 PAPER_RULE = Rule(2.5, 1.0, 250, 0.7)
 

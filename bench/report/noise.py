@@ -7,10 +7,10 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from bench.noise import RULE
 from bench.report.figures import BROAD, NARROW, save_figure
 from bench.tables import PAPER_TABLE1
 
-RULE = ["alpha1", "alpha2", "upper_level", "iou_threshold"]
 COLOURS = (BROAD, NARROW)
 PAPERS_SHARE = PAPER_TABLE1["L"][3] / PAPER_TABLE1["V"][3]
 
