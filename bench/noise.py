@@ -7,6 +7,7 @@ know nothing of each other.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -77,9 +78,14 @@ def matched_sigma(maps: np.ndarray, sigmas: Sequence[float], count: int) -> floa
 
     Interpolated between `sigmas` (ascending), `count` noise maps at each; never outside their range.
     """
-    side = maps.shape[-1]
-    medians = [float(np.median(smoothness(drawn_noise(count, side, sigma)))) for sigma in sigmas]
+    medians = [_median_smoothness(count, maps.shape[-1], sigma) for sigma in sigmas]
     return float(np.interp(np.median(smoothness(maps)), np.maximum.accumulate(medians), sigmas))
+
+
+@cache
+def _median_smoothness(count: int, side: int, sigma: float) -> float:
+    """Of the noise maps that stand for one sigma."""
+    return float(np.median(smoothness(drawn_noise(count, side, sigma))))
 
 
 def drawn_noise(count: int, side: int, sigma: float) -> np.ndarray:
@@ -106,9 +112,15 @@ def sweep(rules: Sequence[Rule], options: Noise, side: int, sizes: Sequence[Size
     lines = []
     for sigma in track(options.sigmas, "noise through Algorithm 1"):
         maps = drawn_noise(options.maps, side, sigma)
-        measured = float(np.median(smoothness(maps)))
         for rule, (_, found) in zip(rules, box_ious(rules, maps, sizes).groupby(RULE, sort=False), strict=True):
-            lines.append({"sigma": sigma, **asdict(rule), **_summary(rule, found["iou"]), "smoothness": measured})
+            lines.append(
+                {
+                    "sigma": sigma,
+                    **asdict(rule),
+                    **_summary(rule, found["iou"]),
+                    "smoothness": _median_smoothness(options.maps, side, sigma),
+                }
+            )
     return pd.DataFrame(lines)
 
 

@@ -90,6 +90,8 @@ def test_no_other_stage_depends_on_anything_made_from_masks():
         "data/${item}/predictions/gt/gt_whole",
         "data/${item}/predictions",
         "data/${item}/evaluation/diagnostics.json",
+        "data/${item}/controls/oracle_subset/seed-0.csv",
+        "data/${item}/predictions/controls",
         "data/${item}",
         "data",
         "reports/${item}/report.md",
