@@ -22,7 +22,8 @@ def save_noise(sweep: pd.DataFrame, boxes: pd.DataFrame, sigma: float, file: Pat
         left.plot(lines["sigma"], 100 * lines["accepted"] / lines["maps"], "o-", color=colour, label=_name(rule))
     for colour, (rule, of_rule) in zip(COLOURS, boxes.groupby(RULE, sort=False), strict=False):
         accepted = (of_rule["iou"] > rule[3]).groupby(of_rule["source"]).mean()
-        left.plot([sigma], [100 * accepted["cams"]], "*", color=colour, markersize=14, label=f"CAMs, alpha {rule[0]:g} / {rule[1]:g} %")
+        star = f"CAMs, {_name(rule)}"
+        left.plot([sigma], [100 * accepted["cams"]], "*", color=colour, markersize=14, label=star)
         _survival(right, of_rule, colour, rule)
     left.axvline(sigma, color="0.6", linestyle=":", label="as smooth as the CAMs")
     left.axhline(100 * PAPERS_SHARE, color="0.6", linestyle="--", label="L of the paper")
