@@ -24,8 +24,9 @@ STAGES = {
     "train_gt": "train the rows that learn from ground truth",
     "train_weak": "train the rows that learn from pseudo-masks, the baselines' among them",
     "oracle": "rows whose CAM threshold is chosen on training masks (diagnostic, off by default)",
+    "controls": "rows on other selections than L, and masks from true boxes (diagnostic)",
     "evaluate": "judge every row on the test set",
-    "tables": "Tables I to III, paired comparisons, the paper's claims, metrics.json",
+    "tables": "Tables I to III, paired comparisons, controls, diagnostics, the paper's claims, metrics.json",
     "report": "report.md with figures",
 }
 # Modules with add_arguments(parser) and run(options), and what they do.

@@ -39,8 +39,8 @@ from bench.schema import ABLATION, MethodSettings
 
 # Which of the two classes is the tumour.
 TUMOUR = 1
-# The image-blind row that evaluate judges beside the methods.
-FLOOR = "fixed_ellipse"
+# Rows without a network that evaluate judges beside the methods: two that are image-blind, and the true box.
+FLOOR, WHOLE_IMAGE, FILLED_BOX = "fixed_ellipse", "whole_image", "filled_box"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ def methods() -> dict[str, MethodSpec]:
         spec = getattr(method_module(name), "SPEC", None)
         if not isinstance(spec, MethodSpec) or spec.id != name:
             raise UserError(f"baselines/{name}.py needs a SPEC = MethodSpec(id={name!r}, ...)")
-        if name in ABLATION or name == FLOOR or name.startswith("oracle_") or name.endswith("_direct"):
+        taken = (*ABLATION, FLOOR, WHOLE_IMAGE, FILLED_BOX)
+        if name in taken or name.startswith("oracle_") or name.endswith("_direct"):
             raise UserError(f"baselines/{name}.py: {name} is the name of another row - rename the method")
         missing = [function for function in ("make_net", "fit", "logits") if not hasattr(method_module(name), function)]
         if missing:

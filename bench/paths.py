@@ -11,6 +11,8 @@ DOWNLOADS = Path(".bench/downloads")
 NET = "net.safetensors"
 # The small SAM that the segmenter stage trains: its folder, and its checkpoint in the layout of the official ones.
 SAM_PHANTOM, CHECKPOINT = "sam_phantom", "checkpoint.pth"
+# Masks that the segmenter makes of the true boxes of X: a folder, and a row.
+ORACLE_BOX = "oracle_box"
 # In a method's folder of CAMs: its own masks of X.
 DIRECT = "direct"
 
@@ -84,6 +86,16 @@ class Paths:
     def predictions_oracle(self) -> Path:
         """As predictions_gt, for the rows whose threshold is chosen on training masks."""
         return self.data / "predictions" / "oracle"
+
+    @property
+    def predictions_controls(self) -> Path:
+        """As predictions_gt, for the rows that learn on another selection than L."""
+        return self.data / "predictions" / "controls"
+
+    @property
+    def controls(self) -> Path:
+        """<selection>/seed-<s>.csv and .json, boxes/seed-<s>.csv, oracle_box/seed-<s>/ as in pseudo."""
+        return self.data / "controls"
 
     @property
     def evaluation(self) -> Path:

@@ -1,7 +1,7 @@
 """The rows of Tables II and III as data, and where their predictions lie."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,7 @@ class Row:
     labels: "gt" masks, "pseudo" (the segmenter's masks from the regions), "crf" (a method's CAMs through DenseCRF),
     "oracle" (as crf, cut where training masks say) or "direct" (a method's own masks, no U-Net). images: "whole" (V),
     "subset" (L) or "mean_teacher" (L and U). paper: the paper's tumour IoU, background IoU and mIoU in percent, None
-    where it has none.
+    where it has none. control: the selection that stands in the place of L, "" for L itself.
     """
 
     id: str
@@ -25,6 +25,7 @@ class Row:
     labels: Literal["gt", "pseudo", "crf", "oracle", "direct"]
     images: Literal["whole", "subset", "mean_teacher"]
     paper: tuple[float, float, float] | None
+    control: str = ""
 
     @property
     def needs_selection(self) -> bool:
@@ -33,7 +34,9 @@ class Row:
 
     @property
     def method(self) -> str:
-        """The method of baselines/ behind a row of Table III or an oracle row."""
+        """The method of baselines/ behind a row of Table III or an oracle row; the row that a control row controls."""
+        if self.control:
+            return self.id.removeprefix(f"{self.control}_")
         return self.id.removeprefix("oracle_").removesuffix("_direct")
 
 
@@ -74,9 +77,26 @@ def oracle_rows(names: Sequence[str]) -> list[Row]:
     ]
 
 
+def control_rows(controls: Sequence[str], rows: Sequence[str]) -> list[Row]:
+    """These rows of Table II, each on every one of these selections; in no table of the paper."""
+    return [
+        replace(row, id=f"{control}_{row.id}", label=f"{row.label}, {control}", paper=None, control=control)
+        for control in controls
+        for row in ROWS
+        if row.id in rows
+    ]
+
+
+def selection(paths: Paths, row: Row) -> Path:
+    """Folder of the selection tables of a row that needs one."""
+    return paths.controls / row.control if row.control else paths.selection
+
+
 def predictions(paths: Paths, row: Row, seeds: Seeds) -> Path:
     """Folder of one row's predictions, or of its NOT_RUNNABLE note."""
     if row.labels == "direct":
         return paths.cams / row.method / seeds.name / DIRECT
+    if row.control:
+        return paths.predictions_controls / row.id / seeds.name
     base = {"gt": paths.predictions_gt, "oracle": paths.predictions_oracle}.get(row.labels, paths.predictions_weak)
     return base / row.id / seeds.name

@@ -389,6 +389,35 @@ class Train(Strict):
     rows: dict[str, dict[str, Any]]
 
 
+class Noise(Strict):
+    """The sweep of noise through Algorithm 1 (METHOD C): maps a sigma, and the sigmas in shares of the image's side."""
+
+    maps: Count
+    sigmas: Annotated[list[Annotated[float, Field(gt=0.0, le=0.5)]], Field(min_length=2)]
+
+    @field_validator("sigmas")
+    @classmethod
+    def _ascending(cls, sigmas: list[float]) -> list[float]:
+        if sigmas != sorted(set(sigmas)):
+            raise ValueError("must ascend, each value once")
+        return sigmas
+
+
+class Controls(Strict):
+    """Selections in the place of L (METHOD C), and the rows that are trained on each of them as on L."""
+
+    selections: list[Literal["random_subset", "noise_cam", "inverted", "oracle_subset"]]
+    rows: list[Literal["pseudo_subset", "pseudo_mean_teacher"]]
+    noise: Noise
+
+    @field_validator("selections", "rows")
+    @classmethod
+    def _each_once(cls, names: list[str]) -> list[str]:
+        if len(set(names)) != len(names):
+            raise ValueError("a name is listed twice")
+        return names
+
+
 class Engine(Strict):
     """Where items run. `device` and `threads` are part of an item's key: they change the last bits; the rest is not.
 

@@ -14,6 +14,7 @@ from bench.schema import (
     ABLATION,
     Audit,
     BusiData,
+    Controls,
     Crf,
     Engine,
     PhantomData,
@@ -47,6 +48,7 @@ class Settings(Strict):
     crf: Crf
     train: Train
     oracle: list[str]
+    controls: Controls
     engine: Engine
 
     @field_validator("oracle")
@@ -115,6 +117,9 @@ def load(profile: str, params: Path = PARAMS) -> Settings:
         if row not in known_rows:
             raise UserError(f"{profile}.train.rows.{row}: no such row; known: {', '.join(known_rows)}")
         _checked(Segmentation, settings.recipe(row), f"{profile}.train.rows.{row}")
+    for row in settings.controls.rows:
+        if row not in settings.train.rows:
+            raise UserError(f"{profile}.controls.rows: {row!r} is none of {profile}.train.rows, so it needs no control")
     return settings
 
 

@@ -143,12 +143,25 @@ def gather(per_image: pd.DataFrame, rows: Sequence[str], groups: Mapping[str, st
     part = per_image[per_image["row"].isin(rows)]
     run = pd.MultiIndex.from_tuples(runs).get_indexer(pd.MultiIndex.from_frame(part[AXES]))
     part, run = part[run >= 0], run[run >= 0]
-    names = part["id"].map(lambda image: ("group", groups[image]) if groups and image in groups else ("image", image))
+    names = group_names(part["id"], groups)
     ious = per_image_iou(part).assign(miou=lambda table: table.mean(axis=1), images=1)[[*METRICS, "images"]]
     places = pd.MultiIndex.from_product([range(len(runs)), rows, sorted(set(names))])
     sums = ious.groupby([run, part["row"], names]).sum().reindex(places, fill_value=0)
     table = sums.to_numpy(dtype=float).reshape(len(runs), len(rows), -1, len(METRICS) + 1).swapaxes(-1, -2)
     return Sample(runs, table[..., :-1, :], table[..., -1, :].astype(np.int64))
+
+
+def group_names(ids: pd.Series, groups: Mapping[str, str] | None) -> pd.Series:
+    """The group of each image; an image that `groups` does not name is one of its own."""
+    return ids.map(lambda image: ("group", groups[image]) if groups and image in groups else ("image", image))
+
+
+def mean_estimate(values: pd.Series, ids: pd.Series, groups: Mapping[str, str] | None = None) -> Estimate:
+    """The mean of one value an image (there must be one), with its interval over images. groups: as for gather."""
+    sums = values.groupby(group_names(ids, groups)).agg(["sum", "count"]).to_numpy(dtype=float)
+    sample = Sample([Seeds(0, 0)], sums[:, 0][None, None, None], sums[:, 1].astype(np.int64)[None, None])
+    (found,) = estimates(sample, lambda means: means[..., 0, :])
+    return found
 
 
 def estimates(sample: Sample, statistic: Callable[[np.ndarray], np.ndarray]) -> list[Estimate]:

@@ -24,6 +24,14 @@ NEEDS_L = {"gt_subset", "gt_mean_teacher", "pseudo_subset", "pseudo_mean_teacher
 # Of the six baselines: one that gives segmentations too, one that remembers its training images, and ours.
 METHODS = ("oaa_cam", "swin_mil", "amr")
 TABLE3 = (*METHODS, "swin_mil_direct", "pseudo_mean_teacher")
+CONTROLS = ("random_subset", "noise_cam", "inverted", "oracle_subset")
+CONTROL_ROWS = tuple(f"{control}_pseudo_subset" for control in CONTROLS)
+TRAINED = {
+    "gt": GT_ROWS,
+    "weak": (*WEAK_ROWS, *METHODS),
+    "oracle": ("oracle_oaa_cam",),
+    "controls": CONTROL_ROWS,
+}
 WITHOUT_MASKS = ("cams", "select", "segmenter", "pseudo", "crf", "train_weak")
 
 
@@ -46,6 +54,7 @@ def params() -> dict[str, Any]:
     segmenter["sizes"].update(image_size=64, embed_dim=32, heads=2, depth=2, window=4, prompt_dim=32, decoder_mlp=32)
     segmenter["optimisation"].update(shorter, precision="bf16")
     profile["pseudo"].update(precision="bf16", embedding_cache=True)
+    profile["controls"].update(rows=["pseudo_subset"], noise={"maps": 20, "sigmas": [0.05, 0.2]})
     common = profile["train"]["common"]
     common["decoder_channels"] = [16, 8, 8, 8, 8]
     common["optimisation"].update(shorter)
@@ -100,7 +109,7 @@ def repeated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(folder, "download", "prepare", "audit", "split")
     with masks_removed(folder, aside):
         run(folder, *WITHOUT_MASKS)
-    run(folder, "train_gt", "oracle", "evaluate", "tables")
+    run(folder, "train_gt", "oracle", "controls", "evaluate", "tables")
     return folder
 
 
@@ -126,7 +135,7 @@ def test_every_stage_leaves_its_outputs(finished):
         *(f"pseudo/{seed}/{name}" for name in ("store.npy", "log.csv", "segmenter.json")),
         *(
             f"predictions/{kind}/{row}/{seed}/{name}"
-            for kind, rows in (("gt", GT_ROWS), ("weak", (*WEAK_ROWS, *METHODS)), ("oracle", ["oracle_oaa_cam"]))
+            for kind, rows in TRAINED.items()
             for row in rows
             for name in ("probabilities.npy", "ids.csv", "history.csv")
         ),
@@ -134,10 +143,15 @@ def test_every_stage_leaves_its_outputs(finished):
             f"evaluation/{name}"
             for name in ("per_image.csv", "pseudo.csv", "methods.csv", "not_runnable.json", "diagnostics.json")
         ),
+        *(f"evaluation/{name}.csv" for name in ("selection", "stability", "noise", "blob")),
+        *(f"controls/{control}/{seed}.{kind}" for control in CONTROLS for kind in ("csv", "json")),
+        f"controls/boxes/{seed}.csv",
+        *(f"controls/oracle_box/{seed}/{name}" for name in ("log.csv", "segmenter.json")),
     ]
     reports = [f"table{number}.{kind}" for number in (1, 2, 3) for kind in ("md", "csv")]
-    reports += [f"{name}.{kind}" for name in ("pairs", "seeds", "claims") for kind in ("md", "csv")]
-    reports += ["metrics.json", "report.md", "figures/baselines.png"]
+    names = ("pairs", "seeds", "claims", "controls", "diagnostics")
+    reports += [f"{name}.{kind}" for name in names for kind in ("md", "csv")]
+    reports += ["metrics.json", "report.md", "figures/baselines.png", "figures/noise.png"]
     missing = [name for name in expected if not (finished / DATA / name).is_file()]
     missing += [name for name in reports if not (finished / REPORTS / name).is_file()]
     assert not missing
@@ -324,7 +338,7 @@ def test_nothing_weak_needs_a_mask(copied, tmp_path, capsys):
             shutil.rmtree(copied / DATA / name)
         run(copied, *WITHOUT_MASKS)
         capsys.readouterr()
-        for stage in ("train_gt", "oracle"):
+        for stage in ("train_gt", "oracle", "controls"):
             with contextlib.chdir(copied):
                 assert main([stage, "--profile", PROFILE]) == 2
             assert "masks" in capsys.readouterr().err
@@ -346,7 +360,7 @@ def test_rows_without_a_large_enough_l_are_not_runnable_and_the_others_are(copie
     content = params()
     content[PROFILE]["select"].update(rule="threshold", iou_threshold=0.9999, fallback="none")
     write_params(copied, content)
-    run(copied, "select", "pseudo", "train_gt", "train_weak", "evaluate", "tables", "report")
+    run(copied, "select", "pseudo", "train_gt", "train_weak", "controls", "evaluate", "tables", "report")
     table2 = read_metrics(copied)["table2"]
     lines = (copied / REPORTS / "table2.md").read_text(encoding="utf-8").splitlines()
     for row in (*GT_ROWS, *WEAK_ROWS):
@@ -357,3 +371,61 @@ def test_rows_without_a_large_enough_l_are_not_runnable_and_the_others_are(copie
         else:
             assert all(math.isfinite(score) for score in table2[row].values())
             assert "not runnable" not in line
+    controls = pd.read_csv(copied / REPORTS / "controls.csv").set_index("Row")
+    assert set(controls.loc[list(CONTROL_ROWS), "Tumor IoU"]) == {"not runnable"}
+    assert set(controls.loc[list(CONTROL_ROWS), "Verdict"]) == {"cannot tell"}
+    diagnostics = pd.read_csv(copied / REPORTS / "diagnostics.csv").set_index("Quantity")
+    assert diagnostics.loc["pseudo-mask IoU, L (%)", "Value"] == "none: no image"
+    assert "nan" not in (copied / REPORTS / "diagnostics.md").read_text(encoding="utf-8")
+
+
+def test_each_control_is_trained_like_its_row_on_another_selection(finished):
+    chosen = pd.read_csv(finished / DATA / "selection/split-0-training-0.csv").set_index("id")
+    for control in CONTROLS:
+        table = pd.read_csv(finished / DATA / f"controls/{control}/split-0-training-0.csv").set_index("id")
+        assert list(table.index) == list(chosen.index)
+        assert table["selected"].sum() == chosen["selected"].sum()
+        assert (table["selected"] != chosen["selected"]).any()
+    predictions = [
+        finished / DATA / f"predictions/controls/{row}/split-0-training-0/probabilities.npy" for row in CONTROL_ROWS
+    ]
+    predictions.append(finished / DATA / "predictions/weak/pseudo_subset/split-0-training-0/probabilities.npy")
+    assert len({file.read_bytes() for file in predictions}) == len(predictions)
+
+
+def test_a_control_of_the_same_images_gives_the_bytes_of_its_row(copied):
+    """Everything selected: whatever the control, it learns from the images of pseudo_subset in the same order."""
+    content = params()
+    content[PROFILE]["select"]["top_fraction"] = 1.0
+    content[PROFILE]["controls"]["selections"] = ["random_subset"]
+    write_params(copied, content)
+    run(copied, "select", "pseudo", "train_weak", "controls")
+    one = copied / DATA / "predictions/weak/pseudo_subset/split-0-training-0/probabilities.npy"
+    other = copied / DATA / "predictions/controls/random_subset_pseudo_subset/split-0-training-0/probabilities.npy"
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_controls_stand_in_a_table_of_their_own(finished):
+    controls = pd.read_csv(finished / REPORTS / "controls.csv", keep_default_na=False).set_index("Row")
+    bounds = ["oracle_box", "filled_box", "fixed_ellipse", "whole_image"]
+    assert list(controls.index) == ["pseudo_subset", *CONTROL_ROWS, *bounds]
+    assert set(controls.loc[list(CONTROL_ROWS), "Against"]) == {"pseudo_subset"}
+    for row, line in controls.iterrows():
+        assert 0 <= float(line["Tumor IoU"]) <= 100, row
+        assert (line["Difference"] != "") == (row in CONTROL_ROWS)
+    # The profile's segmenter is the ellipse in the box; a mask lies inside its box.
+    assert float(controls.loc["whole_image", "Tumor IoU"]) < float(controls.loc["filled_box", "Tumor IoU"])
+    for name in ("table1", "table2", "table3", "pairs", "claims"):
+        text = (finished / REPORTS / f"{name}.md").read_text(encoding="utf-8")
+        assert not any(row in text for row in (*CONTROL_ROWS, *bounds))
+
+
+def test_controls_that_are_not_trained_are_named(copied):
+    content = params()
+    content[PROFILE]["controls"]["rows"] = []
+    write_params(copied, content)
+    run(copied, "controls", "evaluate", "tables", "report")
+    text = (copied / REPORTS / "controls.md").read_text(encoding="utf-8")
+    assert f"Not trained, by the settings (controls): {', '.join(CONTROLS)}." in text
+    assert text.count("not trained") >= len(CONTROLS)
+    assert "pseudo-mask IoU, noise_cam (%)" in (copied / REPORTS / "diagnostics.md").read_text(encoding="utf-8")

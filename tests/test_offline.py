@@ -135,6 +135,7 @@ def profile() -> dict[str, Any]:
     tiny["train"]["common"]["optimisation"]["epochs"] = 1
     tiny["train"]["rows"] = {"gt_whole": {}, "pseudo_whole": {}}
     tiny["oracle"] = []
+    tiny["controls"]["rows"] = []
     return content
 
 

@@ -4,7 +4,6 @@ import ast
 import copy
 import re
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import yaml
 
 from bench import sources
 from bench.cli import STAGES
+from bench.firewall import PLACES, any_profile, mask_readers, outputs, overlap
 from bench.sources import HARNESS, closure, imports, source_file
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,11 +20,17 @@ PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stag
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 BASELINES = [f"baselines.{file.stem}" for file in (ROOT / "baselines").glob("[!_]*.py")]
 
-MASK_READERS = {"prepare", "train_gt", "oracle", "evaluate", "report"}
-MASK_PLACES = ("data/${item}/raw", "data/${item}/masks")
+MASK_READERS = {"prepare", "train_gt", "oracle", "controls", "evaluate", "report"}
 # What comes out of a mask reader and may be read by stages that must not see masks.
 CLEAN = {"data/${item}/images": {*STAGES}, "data/${item}/evaluation": {"tables"}}
-MASK_MODULES = {"bench.data.masks", "bench.data.raw", "bench.data.prepare", "bench.evaluation", "bench.report.gallery"}
+MASK_MODULES = {
+    "bench.data.masks",
+    "bench.data.raw",
+    "bench.data.prepare",
+    "bench.evaluation",
+    "bench.report.gallery",
+    "bench.stages.controls",
+}
 # What a stage runs through the engine or loads by name, beside what its own module imports.
 RUN_BY_NAME = {
     "cams": ["bench.items.cams", *BASELINES],
@@ -34,6 +40,7 @@ RUN_BY_NAME = {
     "train_gt": ["bench.items.segmentation"],
     "train_weak": ["bench.items.segmentation"],
     "oracle": ["bench.items.crf", "bench.items.oracle", "bench.items.segmentation"],
+    "controls": ["bench.items.pseudo", "bench.items.segmentation", "bench.prompting"],
 }
 DATA_FILES = {
     "bench.claims": ["bench/claims.yaml"],
@@ -48,31 +55,6 @@ def parts(stage: dict[str, Any]) -> dict[str, Any]:
     return stage["do"]
 
 
-def places(entries: Iterable[str | dict[str, Any]]) -> list[str]:
-    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
-
-
-def outputs(stage: dict[str, Any]) -> list[str]:
-    return places([*parts(stage).get("outs", []), *parts(stage).get("metrics", [])])
-
-
-def overlap(one: str, other: str) -> bool:
-    """Whether one place is the other or lies in it."""
-    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
-
-
-def any_profile(place: str) -> str:
-    return re.sub(r"^(data|reports)/[^/]+", r"\1/${item}", place)
-
-
-def mask_readers(stages: dict[str, Any]) -> set[str]:
-    return {
-        name
-        for name, stage in stages.items()
-        if any(overlap(any_profile(dep), place) for dep in parts(stage)["deps"] for place in MASK_PLACES)
-    }
-
-
 def leaks(stages: dict[str, Any]) -> set[tuple[str, str]]:
     """(stage, dependency) where a stage that must not see masks depends on what a mask reader or download wrote."""
     forbidden = {out for name in (MASK_READERS | {"download"}) & set(stages) for out in outputs(stages[name])}
@@ -80,7 +62,7 @@ def leaks(stages: dict[str, Any]) -> set[tuple[str, str]]:
         (name, dep)
         for name in set(stages) - MASK_READERS
         for dep in parts(stages[name])["deps"]
-        for out in forbidden | set(MASK_PLACES)
+        for out in forbidden | set(PLACES)
         if overlap(any_profile(dep), out)
         and not (name in CLEAN.get(out, ()) and (any_profile(dep) + "/").startswith(out + "/"))
     }
@@ -109,6 +91,8 @@ def test_no_other_stage_depends_on_anything_made_from_masks():
         "data/${item}/predictions/gt/gt_whole",
         "data/${item}/predictions",
         "data/${item}/evaluation/diagnostics.json",
+        "data/${item}/controls/oracle_subset/split-0-training-0.csv",
+        "data/${item}/predictions/controls",
         "data/${item}",
         "data",
         "reports/${item}/report.md",
@@ -159,7 +143,9 @@ def test_code_that_must_not_see_masks_cannot_reach_them(name):
     assert mask_names(WEAK_CODE[name]) == set()
 
 
-@pytest.mark.parametrize("module", [f"bench.stages.{name}" for name in ("train_gt", "oracle", "evaluate", "report")])
+@pytest.mark.parametrize(
+    "module", [f"bench.stages.{name}" for name in ("train_gt", "oracle", "controls", "evaluate", "report")]
+)
 def test_the_watch_sees_those_that_may(module):
     assert "bench.data.masks" in mask_modules([module])
     assert ("bench.data.masks", "masks") in mask_names([module])
@@ -277,6 +263,7 @@ SHARED_BETWEEN_STAGES = {
     "train_gt": ["bench.stages.training"],
     "train_weak": ["bench.stages.training"],
     "oracle": ["bench.stages.training", "bench.stages.crf"],
+    "controls": ["bench.stages.training", "bench.stages.pseudo", "bench.stages.select"],
 }
 
 

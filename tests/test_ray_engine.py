@@ -41,6 +41,7 @@ def profile(kind: str, threads: int = 1) -> dict:
     settings = content[PROFILE]
     settings["cams"] = {"amr": settings["cams"]["amr"]}
     settings["oracle"] = []
+    settings["controls"]["rows"] = []
     settings["train"]["rows"] = {
         "gt_whole": {"optimisation": {"epochs": EPOCHS}},
         "gt_mean_teacher": {},

@@ -53,6 +53,7 @@ def test_the_method_that_the_readme_adds_gets_its_row_in_table_3(tmp_path):
     content["phantom"]["cams"] |= block
     tiny = params()[PROFILE]
     short = {**block[method], "optimisation": {**block[method]["optimisation"], "epochs": 2, "batch_size": 8}}
+    tiny["controls"]["rows"] = []
     content[PROFILE] = {**tiny, "oracle": [], "cams": {method: short, "amr": tiny["cams"]["amr"]}}
     content["profiles"].append(PROFILE)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")

@@ -46,6 +46,7 @@ def smallest() -> dict[str, Any]:
     tiny["train"]["common"]["optimisation"]["epochs"] = 1
     tiny["train"]["rows"] = {"gt_whole": {}, "pseudo_whole": {}}
     tiny["oracle"] = []
+    tiny["controls"]["rows"] = []
     return content
 
 

@@ -1,4 +1,4 @@
-"""The ground-truth masks. Only prepare, train_gt, oracle, evaluate and report may import this; a test watches."""
+"""The ground-truth masks. A test watches that few stages import this (README, the mask firewall)."""
 
 from pathlib import Path
 

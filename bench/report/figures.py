@@ -51,7 +51,7 @@ def save_grid(rows: Sequence[Sequence[Panel]], file: Path) -> None:
             axis.set_axis_off()
             if position < len(row):
                 _draw(axis, row[position])
-    _save(figure, file)
+    save_figure(figure, file)
 
 
 def _draw(axis: Axes, panel: Panel) -> None:
@@ -79,10 +79,11 @@ def save_curves(panels: dict[str, dict[str, pd.DataFrame]], file: Path) -> None:
             axis.plot(history["epoch"], history["total"], label=name)
         axis.set(title=title, xlabel="epoch", ylabel="training loss")
         axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    _save(figure, file)
+    save_figure(figure, file)
 
 
-def _save(figure: Figure, file: Path) -> None:
+def save_figure(figure: Figure, file: Path) -> None:
+    """Write a figure as PNG, the same bytes for the same figure, and close it."""
     with replacing_file(file) as temporary:
         figure.savefig(temporary, dpi=110, format="png", metadata={"Software": None})
     plt.close(figure)

@@ -5,10 +5,12 @@ import platform
 from pathlib import Path
 
 from bench.files import digest
+from bench.firewall import read_stages, status
 from bench.git import git
 from bench.store import PACKAGES
 
 LOCK = Path("requirements/run.txt")
+PIPELINE = Path("dvc.yaml")
 
 
 def provenance() -> dict[str, str]:
@@ -20,6 +22,7 @@ def provenance() -> dict[str, str]:
         **{package: _version(package) for package in PACKAGES},
         "processor": _processor(),
         "GPU": _gpu(),
+        **{f"mask firewall: {name}": value for name, value in status(read_stages(PIPELINE)).items()},
     }
 
 

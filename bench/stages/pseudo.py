@@ -12,7 +12,17 @@ from bench.store import Item
 
 
 def run(paths: Paths, settings: Settings) -> None:
-    """Write <run>/ for every seed."""
+    """Write <run>/ for every run."""
+    segmenter = SAM_PHANTOM if settings.pseudo.trained_here else settings.pseudo.segmenter
+    items = []
+    for seeds in settings.seeds.runs:
+        boxes = paths.selection / f"{seeds.name}.csv"
+        items.append((seeds.name, box_item(paths, settings, f"pseudo-masks by {segmenter}, {seeds.name}", boxes)))
+    run_and_lay_out(items, settings.engine, paths.pseudo)
+
+
+def box_item(paths: Paths, settings: Settings, name: str, boxes: Path) -> Item:
+    """The item that prompts the profile's segmenter with the boxes of a table (id and corners)."""
     options = settings.pseudo.model_dump()
     inputs = {"index": paths.images / INDEX, "originals": paths.images / ORIGINALS}
     if options.pop("checkpoint"):
@@ -24,17 +34,12 @@ def run(paths: Paths, settings: Settings) -> None:
         options["weights"] = SAM[settings.pseudo.variant].sha256
     small = settings.segmenter if settings.pseudo.trained_here else None
     options["sizes"] = small.sizes.model_dump() if small else None
-    segmenter = SAM_PHANTOM if settings.pseudo.trained_here else settings.pseudo.segmenter
-    items = []
-    for seeds in settings.seeds.runs:
-        item = Item(
-            name=f"pseudo-masks by {segmenter}, {seeds.name}",
-            function="bench.items.pseudo:run",
-            settings={**options, "image_size": settings.prepare.image_size, **machine(settings.engine)},
-            inputs={**inputs, "selection": paths.selection / f"{seeds.name}.csv"},
-        )
-        items.append((seeds.name, item))
-    run_and_lay_out(items, settings.engine, paths.pseudo)
+    return Item(
+        name=name,
+        function="bench.items.pseudo:run",
+        settings={**options, "image_size": settings.prepare.image_size, **machine(settings.engine)},
+        inputs={**inputs, "selection": boxes},
+    )
 
 
 def _own_checkpoint(paths: Paths, settings: Settings) -> Path:

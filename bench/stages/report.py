@@ -1,6 +1,7 @@
 """report.md with what was learnt, the tables, figures and provenance; reads masks to show the truth."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -14,6 +15,7 @@ from bench.paths import SAM_PHANTOM, Paths
 from bench.report.audit import audit_section
 from bench.report.figures import save_curves, save_grid
 from bench.report.gallery import predictions, regions, roads
+from bench.report.noise import save_noise
 from bench.report.provenance import provenance
 from bench.rows import NOT_RUNNABLE, ROWS, THRESHOLD, Row, method_rows, oracle_rows
 from bench.rows import predictions as predictions_folder
@@ -53,6 +55,9 @@ def _figures(paths: Paths, settings: Settings, seeds: Seeds, per_image: pd.DataF
     trained = {**_folders(paths, settings, seeds), **{row: predictions_folder(paths, row, seeds) for row in with_cams}}
     rows = {row.id: read_table(folder / "history.csv") for row, folder in trained.items()}
     save_curves({"classifiers": networks, "segmentation": rows}, out / "training.png")
+    boxes = of_run(read_table(paths.evaluation / "stability.csv"), seeds)
+    sigma = _learnt(paths, seeds)["noise_sigma_V"]
+    save_noise(read_table(paths.evaluation / "noise.csv"), boxes, sigma, out / "noise.png")
 
 
 def _folders(paths: Paths, settings: Settings, seeds: Seeds) -> dict[Row, Path]:
@@ -84,6 +89,11 @@ def _text(paths: Paths, settings: Settings, seeds: Seeds, per_image: pd.DataFram
                 "CAMs of the baselines and the outline of the pseudo-label that DenseCRF makes of each (yellow); the "
                 "truth (green); at the 90, 70, 50, 30 and 10 % quantiles of the lesion's share of the image.",
             ),
+            (
+                "noise.png",
+                "Algorithm 1 on smooth Gaussian noise. Left: the share it accepts by the noise's smoothness; stars: "
+                "the CAMs of V at the sigma that fits them. Right: the box IoUs of these CAMs and of noise as smooth.",
+            ),
             ("training.png", "Mean training loss by epoch; each method has its own loss."),
         )
         if (paths.reports / "figures" / name).is_file()
@@ -107,6 +117,13 @@ def _text(paths: Paths, settings: Settings, seeds: Seeds, per_image: pd.DataFram
 {_table(paths.reports / "table2.md")}
 {_table(paths.reports / "table3.md")}
 {_oracle(paths, settings, seeds, per_image)}
+## Controls and diagnostics
+
+What the choice of the images is worth, between what bounds the prompts lie, and what Algorithm 1 does to maps that know
+nothing of an image (METHOD C). None of this is a result of a method.
+
+{_table(paths.reports / "controls.md")}
+{_table(paths.reports / "diagnostics.md")}
 ## Selection
 
 {selection["made_by"]}; {selection["above_threshold"]} of {selection["images"]} images exceed the
@@ -153,11 +170,15 @@ def _segmenter(paths: Paths) -> str:
     )
 
 
+def _learnt(paths: Paths, seeds: Seeds) -> dict[str, Any]:
+    """What diagnostics.json says of one run."""
+    entries: list[dict[str, Any]] = read_json(paths.evaluation / "diagnostics.json")
+    return next(entry for entry in entries if seeds.columns.items() <= entry.items())
+
+
 def _checks(paths: Paths, seeds: Seeds, per_image: pd.DataFrame) -> str:
     """The diagnostics of one run as a table; they use masks and are never trained or tuned on."""
-    found = next(
-        entry for entry in read_json(paths.evaluation / "diagnostics.json") if seeds.columns.items() <= entry.items()
-    )
+    found = _learnt(paths, seeds)
     ellipse = mean_scores(per_image[per_image["row"] == FLOOR])
     lines = {
         "Classifier accuracy on K (%)": found["classifier_accuracy_K"],

@@ -33,8 +33,12 @@ def select(cams: Path, index: pd.DataFrame, options: Select, batch_size: int) ->
 
     The second value is the rule that made L, "none" when L is too small to train on.
     """
-    wanted = read_table(cams / "ids.csv").merge(index, on="id")
     maps = np.load(cams / "cams.npy", mmap_mode="r")
+    return select_maps(maps, read_table(cams / "ids.csv").merge(index, on="id"), options, batch_size)
+
+
+def select_maps(maps: np.ndarray, wanted: pd.DataFrame, options: Select, batch_size: int) -> tuple[pd.DataFrame, str]:
+    """As `select`, of maps (n, h, w) of the images `wanted`: id, category, width, height."""
     results = [
         stability(maps[row], (width, height), options.alpha1, options.alpha2, options.upper_level)
         for row, (width, height) in enumerate(

@@ -1,4 +1,4 @@
-"""Tables I to III, metrics.json, paired comparisons of rows, and the paper's claims."""
+"""Tables I to III, metrics.json, paired comparisons, controls, diagnostics, and the paper's claims."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,13 +11,17 @@ import pandas as pd
 from bench.captions import baseline_ingredients, ingredients
 from bench.claims import NOTE as CLAIMS_NOTE
 from bench.claims import SELECTED, UNSELECTED, Finding, Vocabulary, claims_frame, judge_claims, load_claims
+from bench.control_table import BOUNDS, controls_frame, gap
+from bench.control_table import NOTE as CONTROLS_NOTE
 from bench.data.images import read_table
 from bench.data.splits import leaks
+from bench.diagnostics import NOTE as DIAGNOSTICS_NOTE
+from bench.diagnostics import diagnostics_frame
 from bench.files import read_json, replacing_file, write_json
 from bench.methods import methods
 from bench.paths import Paths
 from bench.progress import say
-from bench.rows import OURS, ROWS, Row, method_rows
+from bench.rows import OURS, ROWS, Row, control_rows, method_rows
 from bench.schema import BusiData
 from bench.seeds import AXES, Seeds
 from bench.settings import Settings
@@ -35,7 +39,10 @@ from bench.uncertainty import (
 
 
 def run(paths: Paths, settings: Settings) -> None:
-    """Write tables I to III, pairs, seeds and claims as .md and .csv, and metrics.json; Table I is of the first run."""
+    """Write tables I to III, pairs, seeds, claims, controls and diagnostics as .md and .csv, and metrics.json.
+
+    Table I is of the first run.
+    """
     with_paper = isinstance(settings.data, BusiData)
     first = settings.seeds.runs[0]
     counts = table1(read_table(paths.split(first.split)), read_table(paths.selection / f"{first.name}.csv"))
@@ -103,6 +110,43 @@ def run(paths: Paths, settings: Settings) -> None:
     )
     findings = _findings(paths, per_image, with_paper, groups)
     _write(paths.reports / "claims", "The paper's claims", claims_frame(findings), f"{made_with} {CLAIMS_NOTE} {note}")
+    _write_controls(paths, settings, per_image, groups, segmenter, made_with)
+    _write_diagnostics(paths, groups, made_with)
+
+
+def _write_controls(
+    paths: Paths,
+    settings: Settings,
+    per_image: pd.DataFrame,
+    groups: Mapping[str, str],
+    segmenter: str,
+    made_with: str,
+) -> None:
+    """Rows on other selections than L, and the masks without a network; no row of Tables II and III."""
+    rows = control_rows(settings.controls.selections, settings.controls.rows)
+    shown = [*(row.id for row in rows), *(row.method for row in rows), *BOUNDS]
+    found = row_estimates(per_image, list(dict.fromkeys(shown)), groups)
+    pairs = compare(per_image, [(row.id, row.method) for row in rows], groups)
+    _write(
+        paths.reports / "controls",
+        "Controls, IoU in percent on the test set X",
+        controls_frame(rows, found, pairs, segmenter, settings.seeds),
+        f"{made_with} {CONTROLS_NOTE} {interval_note(settings.seeds)}{gap(rows)}{_gaps(paths, rows)}",
+    )
+
+
+def _write_diagnostics(paths: Paths, groups: Mapping[str, str], made_with: str) -> None:
+    """What each step learnt, by the evaluate stage."""
+    folder = paths.evaluation
+    frame = diagnostics_frame(
+        read_json(folder / "diagnostics.json"),
+        read_table(folder / "selection.csv"),
+        read_table(folder / "stability.csv"),
+        read_table(folder / "noise.csv"),
+        read_table(folder / "blob.csv"),
+        groups,
+    )
+    _write(paths.reports / "diagnostics", "Diagnostics", frame, f"{made_with} {DIAGNOSTICS_NOTE}")
 
 
 def _findings(paths: Paths, per_image: pd.DataFrame, with_paper: bool, groups: Mapping[str, str]) -> list[Finding]:

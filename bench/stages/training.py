@@ -12,7 +12,7 @@ from bench.engine import unfinished
 from bench.files import read_json
 from bench.nets.weights import pins
 from bench.paths import Paths
-from bench.rows import NOT_RUNNABLE, Row
+from bench.rows import NOT_RUNNABLE, Row, selection
 from bench.seeds import Seeds
 from bench.settings import Settings
 from bench.stages.common import machine, run_and_lay_out
@@ -32,15 +32,15 @@ def train_rows(
     """Train `rows` for every seed and lay the results out in `folder`.
 
     inputs_of(row, seeds) names the label store ("labels") and, for pseudo-labels, their log ("usable").
-    A row that needs L where L is too small, or that is not finished where nothing may be computed, gets a file
+    A row whose selection is too small to train on, or that is not finished where nothing may be computed, gets a file
     not_runnable.txt instead of a result.
     notes: further small text files by relative path.
     """
     items, texts = [], dict(notes)
     for row in rows:
         for seeds in settings.seeds.runs:
-            place = f"{row.id}/{seeds.name}"
-            reason = _why_not(row, read_json(paths.selection / f"{seeds.name}.json")) if row.needs_selection else ""
+            place, summary = f"{row.id}/{seeds.name}", selection(paths, row) / f"{seeds.name}.json"
+            reason = _why_not(row, read_json(summary)) if row.needs_selection else ""
             if reason:
                 texts[f"{place}/{NOT_RUNNABLE}"] = reason
             else:
@@ -60,14 +60,14 @@ def _why_not(row: Row, summary: dict[str, Any]) -> str:
 
 
 def segmentation_item(paths: Paths, settings: Settings, row: Row, seeds: Seeds, inputs: dict[str, Path]) -> Item:
-    """The item that trains one row for one seed; an oracle row has its method's recipe."""
+    """The item that trains one row for one seed; an oracle row has its method's recipe, a control row its row's."""
     shared = {
         "index": paths.images / INDEX,
         "store": paths.images / STORE,
         "split": paths.split(seeds.split),
     }
     if row.needs_selection:
-        shared["selection"] = paths.selection / f"{seeds.name}.csv"
+        shared["selection"] = selection(paths, row) / f"{seeds.name}.csv"
     recipe = settings.row(row.method)
     return Item(
         name=f"{row.id}, {seeds.name}",
