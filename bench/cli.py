@@ -25,7 +25,7 @@ STAGES = {
     "oracle": "rows whose CAM threshold is chosen on training masks (diagnostic, off by default)",
     "evaluate": "judge every row on the test set",
     "tables": "Tables I to III, paired comparisons, the paper's claims, metrics.json",
-    "report": "report.md with figures",
+    "report": "report.html and report.md with figures",
 }
 # Modules with add_arguments(parser) and run(options), and what they do.
 COMMANDS = {

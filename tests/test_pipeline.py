@@ -24,7 +24,14 @@ MASK_READERS = {"prepare", "train_gt", "oracle", "evaluate", "report"}
 MASK_PLACES = ("data/${item}/raw", "data/${item}/masks")
 # What comes out of a mask reader and may be read by stages that must not see masks.
 CLEAN = {"data/${item}/images": {*STAGES}, "data/${item}/evaluation": {"tables"}}
-MASK_MODULES = {"bench.data.masks", "bench.data.raw", "bench.data.prepare", "bench.evaluation", "bench.report.gallery"}
+MASK_MODULES = {
+    "bench.data.masks",
+    "bench.data.raw",
+    "bench.data.prepare",
+    "bench.evaluation",
+    "bench.report.cases",
+    "bench.report.gallery",
+}
 # What a stage runs through the engine or loads by name, beside what its own module imports.
 RUN_BY_NAME = {
     "cams": ["bench.items.cams", *BASELINES],
@@ -52,7 +59,7 @@ def places(entries: Iterable[str | dict[str, Any]]) -> list[str]:
 
 
 def outputs(stage: dict[str, Any]) -> list[str]:
-    return places([*parts(stage).get("outs", []), *parts(stage).get("metrics", [])])
+    return places(entry for kind in ("outs", "metrics", "plots") for entry in parts(stage).get(kind, []))
 
 
 def overlap(one: str, other: str) -> bool:
@@ -239,6 +246,11 @@ def test_dependencies_are_sources_that_exist_or_outputs_of_earlier_stages(stage)
             assert any(f"{dep}/".startswith(f"{out}/") for out in made), dep
         else:
             assert (ROOT / dep).exists(), dep
+
+
+def test_the_report_depends_on_every_table_that_it_lists():
+    tables = {out for out in outputs(PIPELINE["tables"]) if out.endswith((".csv", ".json"))}
+    assert tables <= set(parts(PIPELINE["report"])["deps"])
 
 
 @pytest.mark.parametrize("stage", STAGES)
