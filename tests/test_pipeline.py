@@ -30,6 +30,7 @@ MASK_MODULES = {
     "bench.data.prepare",
     "bench.evaluation",
     "bench.report.cases",
+    "bench.report.drawn",
     "bench.report.gallery",
 }
 # What a stage runs through the engine or loads by name, beside what its own module imports.
