@@ -29,7 +29,7 @@ demo: reproduce
 reproduce: $(BIN)/.run
 	dvc repro report@$(PROFILE)
 	@cat reports/$(PROFILE)/table1.md reports/$(PROFILE)/table2.md reports/$(PROFILE)/table3.md
-	@echo "More in reports/$(PROFILE)/report.md"
+	@echo "More in reports/$(PROFILE)/report.html"
 
 fetch: $(BIN)/.run
 	python -m bench fetch --profile $(PROFILE) $(if $(VERIFY),--verify)

@@ -14,7 +14,7 @@ def ingredients(settings: Settings, segmenter: str) -> str:
     unet = _unet(settings.train.common, changed)
     return (
         f"{_data(settings)} Classifier {_network(settings, settings.select.cams)}; {unet}; "
-        f"box prompts to {segmenter}; {_seeds(settings)}."
+        f"box prompts to {segmenter}; {seeds_named(settings)}."
     )
 
 
@@ -25,11 +25,12 @@ def baseline_ingredients(settings: Settings) -> str:
     common = Segmentation.model_validate(settings.recipe("pseudo_whole"))
     return (
         f"{_data(settings)} CAM networks: {networks}. CAMs {_cut(settings)}, DenseCRF {settings.crf.parameters} on all "
-        f"of V, then the {_unet(common, changed)}; {_seeds(settings)}."
+        f"of V, then the {_unet(common, changed)}; {seeds_named(settings)}."
     )
 
 
-def _seeds(settings: Settings) -> str:
+def seeds_named(settings: Settings) -> str:
+    """The seeds of both axes, for a caption."""
     axes = (("split", settings.seeds.split), ("training", settings.seeds.training))
     return ", ".join(f"{axis} seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}" for axis, seeds in axes)
 

@@ -27,7 +27,7 @@ STAGES = {
     "controls": "rows on other selections than L, and masks from true boxes (diagnostic)",
     "evaluate": "judge every row on the test set",
     "tables": "Tables I to III, paired comparisons, controls, diagnostics, the paper's claims, metrics.json",
-    "report": "report.md with figures",
+    "report": "report.html and report.md with figures",
 }
 # Modules with add_arguments(parser) and run(options), and what they do.
 COMMANDS = {

@@ -21,14 +21,14 @@ def read_stages(pipeline: Path) -> dict[str, Any] | None:
 
 
 def places(stage: Mapping[str, Any], *kinds: str) -> list[str]:
-    """The paths of a stage's "deps", "outs" or "metrics"."""
+    """The paths of a stage's "deps", "outs", "metrics" or "plots"."""
     entries = [entry for kind in kinds for entry in stage["do"].get(kind, [])]
     return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
 def outputs(stage: Mapping[str, Any]) -> list[str]:
     """What a stage writes."""
-    return places(stage, "outs", "metrics")
+    return places(stage, "outs", "metrics", "plots")
 
 
 def overlap(one: str, other: str) -> bool:

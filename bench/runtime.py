@@ -39,7 +39,8 @@ def context(device: str, threads: int, precision: str, checkpoints: Path | None 
     # cuBLAS is deterministic only with a fixed workspace; harmless elsewhere.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=device == "cuda")
+    # As use_deterministic_algorithms, which also imports the compiler; that takes seconds in every process.
+    torch.set_deterministic_debug_mode("warn" if device == "cuda" else "error")
     # Filling fresh memory only helps code that reads it before writing, and costs a tenth of a small network's time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False

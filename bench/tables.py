@@ -22,6 +22,8 @@ PAPER_TABLE1 = {
     "U": (245, 109, 0, 354),
 }
 METRICS = ("tumor_iou", "background_iou", "miou")
+# Beside the tables: what there is of them, in the order in which they were made (name, title, caption).
+LISTING = "tables.json"
 
 
 def table1(split: pd.DataFrame, selection: pd.DataFrame) -> dict[str, dict[str, int]]:

@@ -28,6 +28,8 @@ MASK_MODULES = {
     "bench.data.raw",
     "bench.data.prepare",
     "bench.evaluation",
+    "bench.report.cases",
+    "bench.report.drawn",
     "bench.report.gallery",
     "bench.stages.controls",
 }
@@ -243,6 +245,11 @@ def test_dependencies_are_sources_that_exist_or_outputs_of_earlier_stages(stage)
             assert any(f"{dep}/".startswith(f"{out}/") for out in made), dep
         else:
             assert (ROOT / dep).exists(), dep
+
+
+def test_the_report_depends_on_every_table_that_it_lists():
+    tables = {out for out in outputs(PIPELINE["tables"]) if out.endswith((".csv", ".json"))}
+    assert tables <= set(parts(PIPELINE["report"])["deps"])
 
 
 @pytest.mark.parametrize("stage", STAGES)

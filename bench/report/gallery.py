@@ -65,13 +65,33 @@ def predictions(
 
     per_image: row, id and counts of one seed. folders: label -> prediction folder, in the order to be shown.
     """
-    judged = per_image[per_image["row"] == reference].set_index("id")
-    picks = quantile_picks(per_image_iou(judged)["tumor_iou"], (0.9, 0.7, 0.5, 0.3, 0.1))
+    iou = _tumor_iou(per_image, reference)
+    return _predicted_rows(iou, quantile_picks(iou, (0.9, 0.7, 0.5, 0.3, 0.1)), folders, images, masks)
+
+
+def extremes(
+    per_image: pd.DataFrame, folders: dict[str, Path], reference: str, images: Path, masks: Path
+) -> list[list[Panel]]:
+    """As predictions, for the three best and the three worst images of the row `reference`, the best first."""
+    iou = _tumor_iou(per_image, reference)
+    ranked = np.argsort(-iou.to_numpy(), kind="stable")
+    picks = list(dict.fromkeys(map(int, (*ranked[:3], *ranked[-3:]))))
+    return _predicted_rows(iou, picks, folders, images, masks)
+
+
+def _tumor_iou(per_image: pd.DataFrame, row: str) -> pd.Series:
+    """Tumour IoU of a row in percent, by image id."""
+    return per_image_iou(per_image[per_image["row"] == row].set_index("id"))["tumor_iou"]
+
+
+def _predicted_rows(
+    iou: pd.Series, positions: list[int], folders: dict[str, Path], images: Path, masks: Path
+) -> list[list[Panel]]:
     rows = []
-    for image_id in judged.index[picks]:
+    for image_id in iou.index[positions]:
         image = read_original(images / ORIGINALS, image_id)
         panels = [
-            Panel(image, str(image_id)),
+            Panel(image, f"{image_id}: IoU {iou[image_id]:.0f} %"),
             Panel(image, "truth", outlines=[(TRUTH, read_original_mask(masks, image_id))]),
         ]
         for label, folder in folders.items():

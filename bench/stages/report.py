@@ -1,63 +1,89 @@
-"""report.md with what was learnt, the tables, figures and provenance; reads masks to show the truth."""
+"""report.md and report.html: verdict, tables, figures, what was learnt, provenance; reads masks to show the truth."""
 
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bench.captions import ingredients
+from bench import timings
+from bench.captions import ingredients, seeds_named
 from bench.data import masks
-from bench.data.images import read_table
-from bench.files import read_json, replacing_file, replacing_folder
+from bench.data.images import ORIGINALS, read_table
+from bench.files import digest, read_json, replacing_file, replacing_folder
 from bench.methods import FLOOR, methods
 from bench.metrics import mean_scores
 from bench.paths import SAM_PHANTOM, Paths
 from bench.report.audit import audit_section
-from bench.report.figures import save_curves, save_grid
-from bench.report.gallery import predictions, regions, roads
-from bench.report.noise import save_noise
+from bench.report.cases import gather_cases
+from bench.report.drawn import FIGURES, Results, draw, of_diagnostics
+from bench.report.gaps import gaps
+from bench.report.page import Page, pictures, render
 from bench.report.provenance import provenance
-from bench.rows import NOT_RUNNABLE, ROWS, THRESHOLD, Row, method_rows, oracle_rows
+from bench.report.tables import read_tables
+from bench.report.verdict import conclude
+from bench.rows import NOT_RUNNABLE, OURS, ROWS, THRESHOLD, Row, method_rows, oracle_rows
 from bench.rows import predictions as predictions_folder
 from bench.seeds import Seeds, of_run
 from bench.settings import Settings
 from bench.tables import iou_frame, iou_table
 
-FIGURE_3_ROWS = ("pseudo_subset", "pseudo_whole", "pseudo_mean_teacher")
-
 
 def run(paths: Paths, settings: Settings) -> None:
-    """Write report.md and figures/ of the first run."""
+    """Write report.md, report.html and figures/ of the first run."""
     seeds = settings.seeds.runs[0]
     per_image = of_run(read_table(paths.evaluation / "per_image.csv"), seeds)
+    metrics = read_json(paths.reports / "metrics.json")
+    facts = provenance() | {"images (SHA-256)": digest(paths.images / ORIGINALS)[:16], "seeds": seeds_named(settings)}
     with replacing_folder(paths.reports / "figures") as out:
-        _figures(paths, settings, seeds, per_image, out)
-    text = _text(paths, settings, seeds, per_image)
+        draw(Results(paths, settings, per_image, _folders(paths, settings, seeds), metrics, FLOOR), out)
+    text = _text(paths, settings, seeds, per_image, facts)
+    page = render(_page(paths, settings, per_image, metrics, facts))
     with replacing_file(paths.reports / "report.md") as file:
         file.write_text(text, encoding="utf-8")
+    with replacing_file(paths.reports / "report.html") as file:
+        file.write_text(page, encoding="utf-8")
 
 
-def _figures(paths: Paths, settings: Settings, seeds: Seeds, per_image: pd.DataFrame, out: Path) -> None:
-    truth, cams = masks.folder(paths), paths.cams / settings.select.cams / seeds.name
-    selection = read_table(paths.selection / f"{seeds.name}.csv")
-    shown = regions(selection, cams, paths.pseudo / seeds.name, paths.images, truth)
-    if shown:
-        save_grid(shown, out / "figure1.png")
-    folders = {row: folder for row, folder in _folders(paths, settings, seeds).items() if row.id in FIGURE_3_ROWS}
-    if folders:
-        labels = {row.label: folder for row, folder in folders.items()}
-        reference = list(folders)[-1].id
-        save_grid(predictions(per_image, labels, reference, paths.images, truth), out / "figure3.png")
-    with_cams = [row for row in method_rows(settings.cams) if row.labels == "crf"]
-    places = {row.label: (paths.cams / row.id / seeds.name, paths.crf / row.id / seeds.name) for row in with_cams}
-    save_grid(roads(selection, places, paths.images, truth), out / "baselines.png")
-    networks = {name: read_table(paths.cams / name / seeds.name / "history.csv") for name in settings.cams}
-    trained = {**_folders(paths, settings, seeds), **{row: predictions_folder(paths, row, seeds) for row in with_cams}}
-    rows = {row.id: read_table(folder / "history.csv") for row, folder in trained.items()}
-    save_curves({"classifiers": networks, "segmentation": rows}, out / "training.png")
-    boxes = of_run(read_table(paths.evaluation / "stability.csv"), seeds)
-    sigma = _learnt(paths, seeds)["noise_sigma_V"]
-    save_noise(read_table(paths.evaluation / "noise.csv"), boxes, sigma, out / "noise.png")
+def _page(
+    paths: Paths, settings: Settings, per_image: pd.DataFrame, metrics: dict[str, Any], facts: dict[str, str]
+) -> Page:
+    """What report.html shows. per_image: of the first run."""
+    seeds = settings.seeds.runs[0]
+    segmenter = read_json(paths.pseudo / seeds.name / "segmenter.json")["name"]
+    tables = read_tables(paths.reports, metrics)
+    drawn = pictures(paths.reports / "figures")
+    not_runnable = read_json(paths.evaluation / "not_runnable.json")
+    rows = [
+        *(row for row in ROWS if row.id in settings.train.rows),
+        *method_rows(settings.cams),
+        *oracle_rows(settings.oracle),
+    ]
+    cases = gather_cases(
+        per_image,
+        {row.id: (row.label, predictions_folder(paths, row, seeds)) for row in rows}
+        | {FLOOR: ("Fixed ellipse, blind to the image", None)},
+        {gap["row"]: f"not runnable: {gap['reason']}" for gap in not_runnable if gap["seed"] == seeds},
+        FLOOR,
+        paths.images,
+        masks.folder(paths),
+    )
+    claims = next((table.frame for table in tables if table.name == "claims"), pd.DataFrame())
+    ellipse = per_image[per_image["row"] == FLOOR]
+    floor = mean_scores(ellipse).tumor_iou if len(ellipse) else None
+    stages = timings.latest(paths.profile)
+    ran = [row.id for row in cases.rows if row.ran]
+    return Page(
+        profile=paths.profile,
+        made_with=ingredients(settings, segmenter),
+        verdict=conclude(settings, segmenter, claims, metrics, floor),
+        gaps=gaps(settings, metrics, not_runnable, tables, [picture.figure.name for picture in drawn], stages),
+        tables=tables,
+        pictures=drawn,
+        cases=cases,
+        row=OURS.id if OURS.id in ran else ran[0],
+        facts=facts,
+        timings=stages,
+    )
 
 
 def _folders(paths: Paths, settings: Settings, seeds: Seeds) -> dict[Row, Path]:
@@ -66,37 +92,17 @@ def _folders(paths: Paths, settings: Settings, seeds: Seeds) -> dict[Row, Path]:
     return {row: folder for row, folder in folders.items() if not (folder / NOT_RUNNABLE).is_file()}
 
 
-def _text(paths: Paths, settings: Settings, seeds: Seeds, per_image: pd.DataFrame) -> str:
+def _text(
+    paths: Paths, settings: Settings, seeds: Seeds, per_image: pd.DataFrame, provenance_facts: dict[str, str]
+) -> str:
     segmenter = read_json(paths.pseudo / seeds.name / "segmenter.json")["name"]
     selection = read_json(paths.selection / f"{seeds.name}.json")
     reasons = "\n".join(f"- {reason}: {count}" for reason, count in selection["reasons"].items())
-    facts = "\n".join(f"| {name} | {value} |" for name, value in provenance().items())
+    facts = "\n".join(f"| {name} | {value} |" for name, value in provenance_facts.items())
     figures = "\n\n".join(
-        f"![{text}](figures/{name})\n\n{text}"
-        for name, text in (
-            (
-                "figure1.png",
-                "Regions of interest (blue: alpha1, red: alpha2), CAM, truth and pseudo-mask, from the most "
-                "stable image of V to the least (quantiles of the box IoU).",
-            ),
-            (
-                "figure3.png",
-                "Test images at the 90, 70, 50, 30 and 10 % quantiles of the last row's tumour IoU: "
-                "truth in green, predictions in yellow.",
-            ),
-            (
-                "baselines.png",
-                "CAMs of the baselines and the outline of the pseudo-label that DenseCRF makes of each (yellow); the "
-                "truth (green); at the 90, 70, 50, 30 and 10 % quantiles of the lesion's share of the image.",
-            ),
-            (
-                "noise.png",
-                "Algorithm 1 on smooth Gaussian noise. Left: the share it accepts by the noise's smoothness; stars: "
-                "the CAMs of V at the sigma that fits them. Right: the box IoUs of these CAMs and of noise as smooth.",
-            ),
-            ("training.png", "Mean training loss by epoch; each method has its own loss."),
-        )
-        if (paths.reports / "figures" / name).is_file()
+        f"![{figure.title}](figures/{figure.name}.png)\n\n{figure.caption}"
+        for figure in FIGURES
+        if (paths.reports / "figures" / f"{figure.name}.png").is_file()
     )
     return f"""# {paths.profile}
 
@@ -170,15 +176,9 @@ def _segmenter(paths: Paths) -> str:
     )
 
 
-def _learnt(paths: Paths, seeds: Seeds) -> dict[str, Any]:
-    """What diagnostics.json says of one run."""
-    entries: list[dict[str, Any]] = read_json(paths.evaluation / "diagnostics.json")
-    return next(entry for entry in entries if seeds.columns.items() <= entry.items())
-
-
 def _checks(paths: Paths, seeds: Seeds, per_image: pd.DataFrame) -> str:
-    """The diagnostics of one run as a table; they use masks and are never trained or tuned on."""
-    found = _learnt(paths, seeds)
+    """The diagnostics of one seed as a table; they use masks and are never trained or tuned on."""
+    found = of_diagnostics(paths.evaluation, seeds)
     ellipse = mean_scores(per_image[per_image["row"] == FLOOR])
     lines = {
         "Classifier accuracy on K (%)": found["classifier_accuracy_K"],

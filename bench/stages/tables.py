@@ -26,7 +26,7 @@ from bench.schema import BusiData
 from bench.seeds import AXES, Seeds
 from bench.settings import Settings
 from bench.statistics import compare, refuse_repeats, row_estimates, spread
-from bench.tables import iou_frame, iou_table, table1, table1_frame
+from bench.tables import LISTING, iou_frame, iou_table, table1, table1_frame
 from bench.uncertainty import (
     PAIRS_NOTE,
     SPREAD_NOTE,
@@ -51,6 +51,7 @@ def run(paths: Paths, settings: Settings) -> None:
     rule = "; ".join(dict.fromkeys(made_by))
     made_with = f"{ingredients(settings, segmenter)} {rule}."
     paths.reports.mkdir(parents=True, exist_ok=True)
+    (paths.reports / LISTING).unlink(missing_ok=True)
     _write(
         paths.reports / "table1",
         "Table I. Images by set and class",
@@ -179,9 +180,13 @@ def _gaps(paths: Paths, rows: Sequence[Row]) -> str:
 
 
 def _write(base: Path, title: str, table: pd.DataFrame, caption: str) -> None:
+    """Write a table as .md and .csv, and list it in LISTING for the report."""
     markdown = table.to_markdown(index=False, disable_numparse=True)
     with replacing_file(base.with_suffix(".md")) as file:
         file.write_text(f"## {title}\n\n{markdown}\n\n{caption}\n", encoding="utf-8")
     with replacing_file(base.with_suffix(".csv")) as file:
         table.to_csv(file, index=False)
+    listing = base.parent / LISTING
+    listed = read_json(listing) if listing.is_file() else []
+    write_json(listing, [*listed, {"name": base.name, "title": title, "caption": caption}])
     say(f"{title}\n{markdown}\n{caption}\n")

@@ -1,0 +1,141 @@
+"""What the report says first: what of the paper is reproduced, from which ingredients, and what is missing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bench.schema import BusiData
+from bench.settings import Settings
+
+# The paper's section III-A, for its segmentation network and AMR.
+PAPER_ENCODER, PAPER_EPOCHS = "resnet50", 60
+OUTCOMES = {"holds": "hold", "fails": "fail", "cannot tell": "cannot be told"}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A line of claims.csv in short. ours: value and interval, or why there is none."""
+
+    sentence: str
+    section: str
+    ours: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """headline: one sentence. notes: what it rests on. claims: by outcome, the sentences about results of ours."""
+
+    headline: str
+    notes: Sequence[str]
+    claims: Mapping[str, Sequence[Claim]]
+
+
+def against_paper(paper: float, intervals: Sequence[tuple[float, float]]) -> str:
+    """Where the intervals of ours, over images and over seeds, lie beside the paper's number."""
+    if intervals and all(high < paper for _, high in intervals):
+        return "below the paper"
+    if intervals and all(low > paper for low, _ in intervals):
+        return "above the paper"
+    return "cannot tell"
+
+
+def substitutes(settings: Settings, segmenter: str) -> list[str]:
+    """What stands in the place of an ingredient that the paper names, or that its words imply."""
+    unet, classifier = settings.train.common, settings.cams[settings.select.cams]
+    found = []
+    if not segmenter.startswith("SAM ViT-"):
+        found.append(f"{segmenter.removesuffix(' (not SAM)')} instead of SAM")
+    if "none" in (unet.initialisation, classifier.get("network", {}).get("initialisation", "none")):
+        found.append("without pretrained weights")
+    if unet.encoder != PAPER_ENCODER:
+        found.append(f"a U-Net with {unet.encoder} instead of {PAPER_ENCODER}")
+    epochs = {unet.optimisation.epochs, classifier["optimisation"]["epochs"]}
+    if min(epochs) < PAPER_EPOCHS:
+        found.append(f"{' and '.join(map(str, sorted(epochs)))} epochs instead of {PAPER_EPOCHS}")
+    return found
+
+
+def conclude(
+    settings: Settings, segmenter: str, claims: pd.DataFrame, metrics: Mapping[str, Any], floor: float | None
+) -> Verdict:
+    """The verdict. claims: claims.csv as text, empty without one. floor: tumour IoU of the fixed ellipse in percent.
+
+    segmenter: its own name. metrics: content of metrics.json.
+    """
+    scores = _scores(metrics, floor)
+    if not isinstance(settings.data, BusiData):
+        return Verdict(
+            "A check of the machinery, never compared with the paper: the images are synthetic phantoms.",
+            [*scores, *_leaks(metrics)],
+            {},
+        )
+    # What says something of the paper alone has no value of ours.
+    judged = claims[(claims["Ours"] != "") | (claims["Verdict"] == "cannot tell")] if len(claims) else claims
+    by_outcome = {outcome: _claims(judged, outcome) for outcome in OUTCOMES} if len(claims) else {}
+    others = substitutes(settings, segmenter)
+    made = f"made {_listed(_with(others))}: no test of the paper" if others else "made with the paper's ingredients"
+    headline = f"{_counted({outcome: len(found) for outcome, found in by_outcome.items()})}; {made}."
+    about_paper = claims.drop(judged.index)["Verdict"].value_counts() if len(claims) else pd.Series(dtype=int)
+    notes = [*scores, *_leaks(metrics)]
+    if len(about_paper):
+        notes.append(
+            f"Of {about_paper.sum()} sentences that are about the paper's own numbers, "
+            f"{about_paper.get('holds', 0)} agree with its tables and {about_paper.get('fails', 0)} do not."
+        )
+    return Verdict(headline, notes, by_outcome)
+
+
+def _claims(judged: pd.DataFrame, outcome: str) -> list[Claim]:
+    found = []
+    for line in judged[judged["Verdict"] == outcome].to_dict("records"):
+        quoted = f", quoted as {line['Quoted']}" if line["Quoted"] else ""
+        ours = f"ours {line['Ours']} ({line['95 % interval']}){quoted}" if line["Ours"] else line["Reason"]
+        found.append(Claim(line["Sentence"], line["Section"], ours))
+    return found
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    """E.g. "9 of 16 claims fail, 7 cannot be told, none holds", the most frequent first."""
+    total = sum(counts.values())
+    if not total:
+        return "No claim of the paper was judged"
+    parts: list[str] = []
+    for outcome, count in sorted(counts.items(), key=lambda item: -item[1]):
+        if not count and outcome != "holds":
+            continue
+        verb = outcome if count <= 1 and outcome != "cannot tell" else OUTCOMES[outcome]
+        what = f" of {total} {'claim' if total == 1 else 'claims'}" if not parts else ""
+        parts.append(f"{count or 'none'}{what} {verb}")
+    return ", ".join(parts)
+
+
+def _with(others: Sequence[str]) -> list[str]:
+    """The first as "with ...", unless it says "without ..."; later ones too."""
+    return [other if other.startswith("without") else f"with {other}" for other in others]
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _scores(metrics: Mapping[str, Any], floor: float | None) -> list[str]:
+    """The two ends of Table II and the floor below which nothing was learnt."""
+    names = {"gt_whole": "masks of all training images (GT-Whole)", "pseudo_mean_teacher": "our method"}
+    found = {name: metrics.get("table2", {}).get(row, {}).get("tumor_iou") for row, name in names.items()}
+    parts = [f"{name} {value:.1f} %" for name, value in found.items() if value is not None]
+    if floor is not None:
+        parts.append(f"a fixed ellipse that ignores the image {floor:.1f} %")
+    return [f"Tumour IoU on the test images: {', '.join(parts)}."] if parts else []
+
+
+def _leaks(metrics: Mapping[str, Any]) -> list[str]:
+    """How much of the test set is nearly in the training set, for the seed with the most."""
+    leaks = metrics.get("leaks", {})
+    if not leaks:
+        return []
+    worst = max(leaks.values(), key=lambda counts: counts["X_percent"])
+    up_to = "up to " if len(leaks) > 1 else ""
+    found = f"{up_to}{worst['X']} ({worst['X_percent']:.1f} %)"
+    return [f"Test images with a near-duplicate among the training images: {found}."]
