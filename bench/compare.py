@@ -1,4 +1,7 @@
-"""Tables I to III of two commits side by side, in Markdown: `python -m bench diff A [B]`."""
+"""Tables I to III of two commits side by side, in Markdown, differences held against the intervals of both sides.
+
+`python -m bench diff A [B]`.
+"""
 
 import argparse
 import json
@@ -18,9 +21,16 @@ from bench.progress import say
 FILE = "metrics.json"
 HERE = "the files here"
 TITLES = {"table1": "Table I, images", "table2": "Table II, IoU in percent", "table3": "Table III, IoU in percent"}
+SOURCES = ("images", "seeds")
+NOTE = (
+    "In brackets, whether a difference lies beyond the 95 % intervals of both sides, over images and, where there are "
+    "any, over seeds; without brackets a side has none. It is no test: both sides may have the same test images."
+)
 COLUMNS = {"tumor_iou": "Tumor IoU", "background_iou": "Background IoU", "miou": "mIoU"}
 
 Table = Mapping[str, Mapping[str, float | None]]
+# Content of metrics.json: tables, and the intervals by source, row and column.
+Metrics = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,7 @@ class Side:
     """One side: what to call it, and the content of its metrics.json by profile."""
 
     name: str
-    metrics: Mapping[str, Mapping[str, Table]]
+    metrics: Mapping[str, Metrics]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +65,7 @@ def compare(a: str, b: str | None, profile: str | None) -> str:
         profiles = [name for name in profiles if name == profile]
     if not profiles:
         raise UserError(f"neither side has {REPORTS}/{profile or '<profile>'}/{FILE} - name commits with reports")
-    parts = [f"A: {sides[0].name}. B: {sides[1].name}. Differences are B - A, in points."]
+    parts = [f"A: {sides[0].name}. B: {sides[1].name}. Differences are B - A, in points. {NOTE}"]
     parts += [_profile(name, sides[0].metrics.get(name), sides[1].metrics.get(name)) for name in profiles]
     return "\n\n".join(parts)
 
@@ -75,9 +85,9 @@ def _revision(name: str) -> Side:
     )
 
 
-def _parsed(text: str | None, what: str) -> dict[str, Table]:
+def _parsed(text: str | None, what: str) -> dict[str, Any]:
     try:
-        found: dict[str, Table] = json.loads(text or "")
+        found: dict[str, Any] = json.loads(text or "")
     except ValueError as error:
         raise UserError(f"{what} is damaged ({error}) - name another commit") from error
     return found
@@ -87,7 +97,7 @@ def _working_tree() -> Side:
     return Side(HERE, {path.parent.name: read_json(path) for path in REPORTS.glob(f"*/{FILE}")})
 
 
-def _profile(name: str, a: Mapping[str, Table] | None, b: Mapping[str, Table] | None) -> str:
+def _profile(name: str, a: Metrics | None, b: Metrics | None) -> str:
     parts = [f"## {name}"]
     for side, metrics in (("A", a), ("B", b)):
         if metrics is None:
@@ -102,7 +112,7 @@ def _profile(name: str, a: Mapping[str, Table] | None, b: Mapping[str, Table] | 
                 parts.append(f"{side} has no such table.")
         if old == new:
             parts.append("No number differs.")
-        parts.append(_counts(old or {}, new or {}) if table == "table1" else _scores(old or {}, new or {}))
+        parts.append(_counts(old or {}, new or {}) if table == "table1" else _scores(table, a or {}, b or {}))
     return "\n\n".join(parts)
 
 
@@ -125,18 +135,34 @@ def _or_dash(value: Any, form: str) -> str:
     return "-" if value is None else f"{value:{form}}"
 
 
-def _scores(a: Table, b: Table) -> str:
+def _scores(table: str, side_a: Metrics, side_b: Metrics) -> str:
     """Table II or III: A, B and the difference for each IoU; rows in B's order, then those that only A has."""
+    a, b = side_a.get(table, {}), side_b.get(table, {})
     header = ["Row", *(f"{title} {part}" for title in COLUMNS.values() for part in ("A", "B", "B - A"))]
     rows = []
     for row in dict.fromkeys([*b, *a]):
         cells = [row]
         for column in COLUMNS:
             old, new = _score(a, row, column), _score(b, row, column)
-            difference = f"{new - old:+.2f}" if isinstance(old, float) and isinstance(new, float) else ""
+            difference = ""
+            if isinstance(old, float) and isinstance(new, float):
+                difference = f"{new - old:+.2f}{_held_against(side_a, side_b, row, column, old, new)}"
             cells += [_shown(old), _shown(new), difference]
         rows.append(cells)
     return _markdown(header, rows)
+
+
+def _held_against(a: Metrics, b: Metrics, row: str, column: str, old: float, new: float) -> str:
+    """Over what the difference lies beyond the intervals of both sides; "" where one of them has none."""
+    verdicts = {}
+    for source in SOURCES:
+        one, other = (side.get("uncertainty", {}).get(source, {}).get(row, {}).get(column) for side in (a, b))
+        if one and other:
+            verdicts[source] = not one["low"] <= new <= one["high"] and not other["low"] <= old <= other["high"]
+    if not verdicts:
+        return ""
+    beyond = ", ".join(source for source, verdict in verdicts.items() if verdict)
+    return f" (beyond: {beyond})" if beyond else " (within)"
 
 
 def _score(table: Table, row: str, column: str) -> float | str:

@@ -73,6 +73,37 @@ def test_every_number_stands_beside_the_other_with_its_signed_difference(reposit
     assert cells(text, "N") == ["N", "8", "8"]
 
 
+def with_intervals(tumour: float, half: float, over_seeds: float | None = None) -> dict[str, Any]:
+    """Metrics of one row with an interval of this half width over images, and over seeds where one is given."""
+    halves = {"images": half} if over_seeds is None else {"images": half, "seeds": over_seeds}
+    spans = {
+        source: {"gt_whole": {"tumor_iou": {"low": tumour - width, "high": tumour + width}}}
+        for source, width in halves.items()
+    }
+    return {"table2": {"gt_whole": iou(tumour)}, "uncertainty": spans}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (with_intervals(50, 4), with_intervals(60, 4), "+10.00 (beyond: images)"),
+        (with_intervals(50, 4), with_intervals(47, 4), "-3.00 (within)"),
+        (with_intervals(50, 4), with_intervals(60, 12), "+10.00 (within)"),  # beyond one side's interval only
+        (with_intervals(50, 4, 30), with_intervals(60, 4, 30), "+10.00 (beyond: images)"),
+        (with_intervals(50, 4, 5), with_intervals(60, 4, 5), "+10.00 (beyond: images, seeds)"),
+        (with_intervals(50, 4, 5), with_intervals(60, 40), "+10.00 (within)"),  # one side has none over seeds
+        (OLD, with_intervals(60, 4), "+10.00"),  # an older commit has none at all
+    ],
+)
+def test_a_difference_is_held_against_the_intervals_of_both_sides(repository, old, new, expected):
+    for tag, metrics in (("one", old), ("other", new)):
+        write(metrics)
+        commit(tag)
+    line = cells(compare("one", "other", None), "gt_whole")
+    assert line[3] == expected
+    assert line[6] == "+0.00"  # these have no interval
+
+
 def test_what_one_side_lacks_is_said(repository):
     text = compare("old", "new", None)
     assert cells(text, "added")[1:4] == ["no such row", "2.00", ""]
