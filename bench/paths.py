@@ -5,6 +5,8 @@ from pathlib import Path
 
 DATA = Path("data")
 REPORTS = Path("reports")
+# What `python -m bench sweep select` leaves beside a profile's tables, where the report looks for it.
+SWEEP = "sweep.csv"
 # Archives from the network.
 DOWNLOADS = Path(".bench/downloads")
 # A method's trained network, which rests with its item in the run store; no later stage reads it.

@@ -429,3 +429,22 @@ def test_controls_that_are_not_trained_are_named(copied):
     assert f"Not trained, by the settings (controls): {', '.join(CONTROLS)}." in text
     assert text.count("not trained") >= len(CONTROLS)
     assert "pseudo-mask IoU, noise_cam (%)" in (copied / REPORTS / "diagnostics.md").read_text(encoding="utf-8")
+
+
+def test_a_sweep_needs_no_training_and_feeds_no_stage(copied, capsys, monkeypatch):
+    monkeypatch.chdir(copied)
+    grid = ["sweep", "select", "--profile", PROFILE, "--alpha1", "30", "--alpha2", "5", "--iou-threshold", "0.5"]
+    assert main([*grid, "--masks"]) == 0
+    # The profile's own alpha1 is in the store; the paper's and 30 % are new.
+    assert re.search(r"^3 items, 1 of them already in the store$", capsys.readouterr().out, re.MULTILINE)
+    table = pd.read_csv(copied / REPORTS / "sweep.csv")
+    profile = params()[PROFILE]["select"]
+    own = table[(table["alpha1"] == profile["alpha1"]) & (table["alpha2"] == profile["alpha2"])]
+    assert own["ranked"].iloc[0] == pd.read_csv(copied / DATA / "selection/split-0-training-0.csv")["selected"].sum()
+    assert table["mask_iou_V"].notna().all()
+    assert "Impossible, because alpha2 must be smaller than alpha1:" in (copied / REPORTS / "sweep.md").read_text()
+    run(copied, "report")
+    assert (copied / REPORTS / "figures/sweep.png").is_file()
+    with pytest.raises(SystemExit) as refused:
+        main([*grid, "--alpha2", "100"])
+    assert refused.value.code == 2

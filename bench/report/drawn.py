@@ -12,7 +12,7 @@ from bench.data import masks
 from bench.data.images import read_table
 from bench.files import read_json
 from bench.metrics import per_image_iou
-from bench.paths import Paths
+from bench.paths import SWEEP, Paths
 from bench.report.figures import Score, save_curves, save_grid, save_heat_maps, save_scores
 from bench.report.gallery import extremes, predictions, regions, roads
 from bench.report.noise import save_noise
@@ -23,9 +23,8 @@ from bench.seeds import Seeds, of_run
 from bench.settings import Settings
 
 FIGURE_3_ROWS = ("pseudo_subset", "pseudo_whole", "pseudo_mean_teacher")
-# What `python -m bench sweep select` leaves beside the tables: what is varied, then what is measured.
-SWEEP = "sweep.csv"
-VARIED = ("alpha1", "alpha2", "iou_threshold")
+# Of a sweep: what is drawn of it.
+SWEPT = {"selected": "images in L", "box_iou_L": "box IoU in L (%)", "mask_iou_L": "mask IoU in L (%)"}
 HISTORY = "history.csv"
 
 
@@ -88,8 +87,8 @@ FIGURES = (
     Figure(
         "sweep",
         "Sensitivity to alpha and the IoU threshold",
-        "What Algorithm 1 selects at other settings: images in L, and what else the sweep measured; one panel an IoU "
-        "threshold.",
+        "What Algorithm 1 selects at other settings: images in L, and how well their boxes fit the truth; a panel for "
+        "every IoU threshold.",
         f"there is no {SWEEP}, which `python -m bench sweep select` makes",
     ),
 )
@@ -129,7 +128,7 @@ def draw(results: Results, out: Path) -> None:
     _draw_curves(results, out / "training.png")
     sweep = results.paths.reports / SWEEP
     if sweep.is_file():
-        save_heat_maps(sweep_grids(read_table(sweep)), out / "sweep.png")
+        save_heat_maps(sweep_grids(of_run(read_table(sweep), results.seeds)), out / "sweep.png")
 
 
 def _draw_images(results: Results, out: Path) -> None:
@@ -206,14 +205,11 @@ def _histories(folders: Mapping[str, Path]) -> dict[str, pd.DataFrame]:
 
 def sweep_grids(sweep: pd.DataFrame) -> Sequence[Sequence[tuple[str, pd.DataFrame]]]:
     """A sweep as titled grids of alpha2 by alpha1: a row a measure, a column an IoU threshold."""
-    measures = [name for name in sweep.select_dtypes("number").columns if name not in VARIED]
     return [
         [
-            (
-                f"{measure}, IoU > {threshold:g}",
-                part.pivot_table(index="alpha2", columns="alpha1", values=measure, dropna=False),
-            )
+            (f"{title}, IoU > {threshold:g}", part.pivot(index="alpha2", columns="alpha1", values=measure))
             for threshold, part in sweep.groupby("iou_threshold")
         ]
-        for measure in measures
+        for measure, title in SWEPT.items()
+        if sweep[measure].notna().any()
     ]

@@ -123,6 +123,9 @@ def _text(
 {_table(paths.reports / "table2.md")}
 {_table(paths.reports / "table3.md")}
 {_oracle(paths, settings, seeds, per_image)}
+{_table(paths.reports / "seeds.md")}
+{_table(paths.reports / "pairs.md")}
+{_table(paths.reports / "claims.md")}
 ## Controls and diagnostics
 
 What the choice of the images is worth, between what bounds the prompts lie, and what Algorithm 1 does to maps that know
