@@ -47,7 +47,7 @@ def _settings(table: pd.DataFrame, cells: dict[str, tuple[float, float, float]])
     """The named cells as lines."""
     lines = []
     for name, cell in cells.items():
-        (row,) = table[(table[CELL] == cell).all(axis=1)].to_dict("records")
+        (row,) = table[table[CELL].eq(list(cell)).all(axis=1)].to_dict("records")
         lines.append(
             {
                 "Setting": f"{name}: {cell[0]:g} / {cell[1]:g} / {cell[2]:g}",
