@@ -20,7 +20,7 @@ def text(profile: str, table: pd.DataFrame, axes: Axes, options: Select, segment
         "L is made by the paper's rule, box IoU above the threshold, without a fallback. Box IoU: of the region at "
         "alpha1 and the box around the true lesions, in percent, 0 without a region. Without ROI: one of the two "
         "regions is missing. Mask IoU: of the pseudo-mask and the truth. "
-        f" Ranked: L made of the {100 * options.top_fraction:g} % most stable images instead. "
+        f"Ranked: L made of the {100 * options.top_fraction:g} % most stable images instead. "
         "The truth is used to judge; no stage reads this sweep.",
         _masks_note(table, segmenters),
     ]
