@@ -35,7 +35,7 @@ fetch: $(BIN)/.run
 	python -m bench fetch --profile $(PROFILE) $(if $(VERIFY),--verify)
 
 finished: $(BIN)/.run
-	for stage in train_gt train_weak evaluate tables report; do \
+	for stage in train_gt train_weak controls evaluate tables report; do \
 	  python -m bench $$stage --profile $(PROFILE) --finished || exit; done
 
 report: $(BIN)/.run

@@ -151,7 +151,7 @@ def test_every_stage_leaves_its_outputs(finished):
     reports = [f"table{number}.{kind}" for number in (1, 2, 3) for kind in ("md", "csv")]
     names = ("pairs", "seeds", "claims", "controls", "diagnostics")
     reports += [f"{name}.{kind}" for name in names for kind in ("md", "csv")]
-    reports += ["metrics.json", "report.md", "figures/baselines.png", "figures/noise.png"]
+    reports += ["metrics.json", "report.md", "report.html", "figures/baselines.png", "figures/noise.png"]
     missing = [name for name in expected if not (finished / DATA / name).is_file()]
     missing += [name for name in reports if not (finished / REPORTS / name).is_file()]
     assert not missing
@@ -270,11 +270,15 @@ def test_rows_that_are_not_finished_are_gaps_and_nothing_is_computed(copied, cap
     content[PROFILE]["train"]["rows"]["pseudo_subset"] = {"optimisation": {"learning_rate": 0.002}}
     write_params(copied, content)
     capsys.readouterr()
-    for stage in ("train_gt", "train_weak", "evaluate", "tables"):
+    for stage in ("train_gt", "train_weak", "evaluate", "tables", "report"):
         assert main([stage, "--profile", PROFILE, "--finished"]) == 0
     assert "done in" not in capsys.readouterr().out
     table = (copied / REPORTS / "table2.md").read_text()
     assert "pseudo_subset, split-0-training-0: not runnable: not finished when the tables were made." in table
+    assert (
+        "pseudo_subset, split-0-training-0: not runnable: not finished"
+        in (copied / REPORTS / "report.html").read_text()
+    )
     assert read_metrics(copied)["table2"]["pseudo_subset"]["tumor_iou"] is None
     assert read_metrics(copied)["table2"]["pseudo_whole"]["tumor_iou"] is not None
 

@@ -62,7 +62,7 @@ def _page(
         per_image,
         {row.id: (row.label, predictions_folder(paths, row, seeds)) for row in rows}
         | {FLOOR: ("Fixed ellipse, blind to the image", None)},
-        {gap["row"]: f"not runnable: {gap['reason']}" for gap in not_runnable if gap["seed"] == seeds},
+        {gap["row"]: f"not runnable: {gap['reason']}" for gap in not_runnable if seeds.columns.items() <= gap.items()},
         FLOOR,
         paths.images,
         masks.folder(paths),
