@@ -15,10 +15,14 @@ pytestmark = pytest.mark.browser
 
 # Texts whose contrast with what lies behind them is below 4.5 (WCAG AA), by their colours as computed.
 UNREADABLE = """() => {
-  const rgba = (text) => { const found = text.match(/[\\d.]+/g).map(Number); return [...found.slice(0, 3), found[3] ?? 1]; };
+  const rgba = (text) => {
+    const found = text.match(/[\\d.]+/g).map(Number);
+    return [...found.slice(0, 3), found[3] ?? 1];
+  };
   const over = (front, back) => [0, 1, 2].map((i) => front[i] * front[3] + back[i] * (1 - front[3]));
   const light = (colour) => {
-    const [r, g, b] = colour.slice(0, 3).map((v) => v / 255).map((v) => (v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4));
+    const linear = (v) => (v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+    const [r, g, b] = colour.slice(0, 3).map((v) => linear(v / 255));
     return .2126 * r + .7152 * g + .0722 * b;
   };
   const behind = (element) => {

@@ -149,7 +149,7 @@ def test_cases_hold_every_row_and_name_what_is_missing(tmp_path):
     assert rows["extra"].note == "its predictions are not kept, so no outline is shown"
     assert set(rows["extra"].outlines) == {None}
     assert all(rows["gt_whole"].outlines) and all(rows[FLOOR].outlines)
-    assert [case.size for case in found.images][0] == (448, 299)
+    assert found.images[0].size == (448, 299)
     one = gather_cases(per_image[per_image["id"] == "b1"], known, {}, FLOOR, tmp_path, tmp_path / "masks")
     assert len(one.images) == one.test_images == 1
 
