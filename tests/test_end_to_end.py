@@ -131,7 +131,7 @@ def test_every_stage_leaves_its_outputs(finished):
     ]
     reports = [f"table{number}.{kind}" for number in (1, 2, 3) for kind in ("md", "csv")]
     reports += ["pairs.md", "pairs.csv", "claims.md", "claims.csv"]
-    reports += ["metrics.json", "report.md", "figures/baselines.png"]
+    reports += ["metrics.json", "tables.json", "report.md", "report.html", "figures/baselines.png"]
     missing = [name for name in expected if not (finished / DATA / name).is_file()]
     missing += [name for name in reports if not (finished / REPORTS / name).is_file()]
     assert not missing

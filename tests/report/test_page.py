@@ -103,11 +103,12 @@ def test_tables_stand_in_the_declared_order_and_others_follow(tmp_path):
 def test_gaps_are_named(tmp_path):
     write_tables(tmp_path, "table2")
     reasons = [{"row": "gt_subset", "seed": 0, "reason": "L is empty"}]
-    metrics = {**METRICS, "uncertainty": {}}
+    metrics = {**METRICS, "table3": {"amr": {}}, "uncertainty": {}}
     names = [figure.name for figure in FIGURES if figure.name != "sweep"]
     found = gaps(settings("busi"), metrics, reasons, read_tables(tmp_path, metrics), names, pd.DataFrame())
     assert found[0] == "gt_subset, seed-0: not runnable: L is empty."
     text = "\n".join(found)
+    assert "nothing says why: amr." in text
     assert "One seed" in text and "too few: gt_whole." in text and "No table: controls of the selection." in text
     assert "sweep.csv" in text and "No time or memory by stage" in text
 
