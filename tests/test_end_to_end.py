@@ -151,7 +151,8 @@ def test_every_stage_leaves_its_outputs(finished):
     reports = [f"table{number}.{kind}" for number in (1, 2, 3) for kind in ("md", "csv")]
     names = ("pairs", "seeds", "claims", "controls", "diagnostics")
     reports += [f"{name}.{kind}" for name in names for kind in ("md", "csv")]
-    reports += ["metrics.json", "report.md", "report.html", "figures/baselines.png", "figures/noise.png"]
+    figures = [f"figures/{name}.png" for name in ("baselines", "noise")]
+    reports += ["metrics.json", "tables.json", "report.md", "report.html", *figures]
     missing = [name for name in expected if not (finished / DATA / name).is_file()]
     missing += [name for name in reports if not (finished / REPORTS / name).is_file()]
     assert not missing

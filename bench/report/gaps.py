@@ -28,6 +28,10 @@ def gaps(
         f"{gap['row']}, {Seeds(*(gap[axis] for axis in AXES)).name}: not runnable: {gap['reason']}."
         for gap in not_runnable
     ]
+    explained = {gap["row"] for gap in not_runnable}
+    silent = [row for row, scores in _rows(metrics).items() if scores.get("tumor_iou") is None and row not in explained]
+    if silent:
+        found.append(f"No result, and nothing says why: {', '.join(silent)}.")
     left_out = [row.label for row in ROWS if row.id not in settings.train.rows]
     if left_out:
         found.append(f"Rows of Table II that this profile does not run: {', '.join(left_out)}.")
@@ -43,8 +47,12 @@ def gaps(
     return found
 
 
+def _rows(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, float | None]]:
+    """Scores of the rows of Tables II and III."""
+    return {**metrics.get("table2", {}), **metrics.get("table3", {})}
+
+
 def _without_interval(metrics: Mapping[str, Any]) -> list[str]:
     """Rows of Tables II and III with a tumour IoU and no interval over images."""
     images = metrics.get("uncertainty", {}).get("images", {})
-    rows = {**metrics.get("table2", {}), **metrics.get("table3", {})}
-    return [row for row, scores in rows.items() if scores["tumor_iou"] is not None and row not in images]
+    return [row for row, scores in _rows(metrics).items() if scores.get("tumor_iou") is not None and row not in images]
