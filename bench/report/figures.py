@@ -133,6 +133,8 @@ def save_heat_maps(grids: Sequence[Sequence[tuple[str, pd.DataFrame]]], file: Pa
             axis.set_ylabel(str(grid.index.name), fontsize=7)
             axis.set_title(title, fontsize=8)
             for (y, x), value in np.ndenumerate(grid.to_numpy(dtype=float)):
+                if np.isnan(value):
+                    continue
                 dark = value < low + 0.6 * (high - low)
                 axis.text(x, y, f"{value:.3g}", ha="center", va="center", fontsize=6, color="w" if dark else "k")
         figure.colorbar(shown, ax=list(line[: len(row)]), shrink=0.8)
