@@ -4,10 +4,12 @@ METHOD in comments means METHOD.md, which records the paper's gaps and the readi
 """
 
 import itertools
+from abc import abstractmethod
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from bench.paths import SAM_PHANTOM
 from bench.seeds import Seeds
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -22,6 +24,21 @@ Initialisation = Literal["imagenet", "none"]
 ABLATION = ("gt_whole", "gt_subset", "gt_mean_teacher", "pseudo_whole", "pseudo_subset", "pseudo_mean_teacher")
 
 
+def each_once(message: str) -> AfterValidator:
+    """Refuse a list that holds a value twice, with this message."""
+
+    def refuse(values: list[Any]) -> list[Any]:
+        if len(set(values)) != len(values):
+            raise ValueError(message)
+        return values
+
+    return AfterValidator(refuse)
+
+
+SEEDS_ONCE = each_once("a seed is listed twice; results of one seed count once")
+NAMES_ONCE = each_once("a name is listed twice")
+
+
 class Strict(BaseModel):
     """A block of settings: unknown keys and silently converted types are refused."""
 
@@ -34,9 +51,9 @@ class Pretrained(Strict):
     initialisation: Initialisation
 
     @property
+    @abstractmethod
     def architecture(self) -> str:
         """Name of the checkpoint that fits it."""
-        raise NotImplementedError
 
     @property
     def checkpoint(self) -> str | None:
@@ -47,15 +64,8 @@ class Pretrained(Strict):
 class SeedAxes(Strict):
     """Every seed of the split is run with every seed of the training; the first of both is shown in figures."""
 
-    split: Annotated[list[Seed], Field(min_length=1)]
-    training: Annotated[list[Seed], Field(min_length=1)]
-
-    @field_validator("split", "training")
-    @classmethod
-    def _distinct(cls, seeds: list[int]) -> list[int]:
-        if len(set(seeds)) != len(seeds):
-            raise ValueError("a seed is listed twice; results of one seed count once")
-        return seeds
+    split: Annotated[list[Seed], Field(min_length=1), SEEDS_ONCE]
+    training: Annotated[list[Seed], Field(min_length=1), SEEDS_ONCE]
 
     @property
     def runs(self) -> list[Seeds]:
@@ -264,6 +274,11 @@ class Pseudo(Strict):
         """Whether the segmenter is the small SAM of the segmenter stage."""
         return self.segmenter == "sam" and self.variant == "phantom"
 
+    @property
+    def shown(self) -> str:
+        """The segmenter's name in lines of progress; the small SAM never passes for Segment Anything."""
+        return SAM_PHANTOM if self.trained_here else self.segmenter
+
     @model_validator(mode="after")
     def _one_checkpoint(self) -> "Pseudo":
         if self.trained_here and self.checkpoint:
@@ -406,16 +421,9 @@ class Noise(Strict):
 class Controls(Strict):
     """Selections in the place of L (METHOD C), and the rows that are trained on each of them as on L."""
 
-    selections: list[Literal["random_subset", "noise_cam", "inverted", "oracle_subset"]]
-    rows: list[Literal["pseudo_subset", "pseudo_mean_teacher"]]
+    selections: Annotated[list[Literal["random_subset", "noise_cam", "inverted", "oracle_subset"]], NAMES_ONCE]
+    rows: Annotated[list[Literal["pseudo_subset", "pseudo_mean_teacher"]], NAMES_ONCE]
     noise: Noise
-
-    @field_validator("selections", "rows")
-    @classmethod
-    def _each_once(cls, names: list[str]) -> list[str]:
-        if len(set(names)) != len(names):
-            raise ValueError("a name is listed twice")
-        return names
 
 
 class Engine(Strict):

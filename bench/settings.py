@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from bench.errors import UserError
 from bench.methods import gives, methods
@@ -27,6 +27,7 @@ from bench.schema import (
     Split,
     Strict,
     Train,
+    each_once,
 )
 
 PARAMS = Path("params.yaml")
@@ -47,16 +48,9 @@ class Settings(Strict):
     pseudo: Pseudo
     crf: Crf
     train: Train
-    oracle: list[str]
+    oracle: Annotated[list[str], each_once("a method is listed twice")]
     controls: Controls
     engine: Engine
-
-    @field_validator("oracle")
-    @classmethod
-    def _each_once(cls, oracle: list[str]) -> list[str]:
-        if len(set(oracle)) != len(oracle):
-            raise ValueError("a method is listed twice")
-        return oracle
 
     @model_validator(mode="after")
     def _oracle_has_a_threshold(self) -> "Settings":

@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 
 from bench.data.categories import TUMOURS
-from bench.selection import LEVELS, Box, Roi, Stability, box_iou, choose, quantise
+from bench.noise import PAPER_RULE
+from bench.selection import Box, Roi, Stability, box_iou, choose, quantise, region
 
-# The paper's setting (METHOD 10a): alpha1 and alpha2 in percent, IoU threshold.
-PAPER = (2.5, 1.0, 0.7)
+# The paper's setting: alpha1 and alpha2 in percent, IoU threshold.
+PAPER = (PAPER_RULE.alpha1, PAPER_RULE.alpha2, PAPER_RULE.iou_threshold)
 
 
 @dataclass(frozen=True)
@@ -56,23 +57,7 @@ class Rules:
 def regions(cam: np.ndarray, size: tuple[int, int], alphas: Sequence[float], upper_level: int) -> dict[float, Roi]:
     """`bench.selection.region` of one CAM (h, w) at the original size (width, height), for every alpha at once."""
     levels = quantise(cv2.resize(cam.astype(np.float32), size, interpolation=cv2.INTER_LINEAR))
-    at_or_above = np.cumsum(np.bincount(levels.ravel(), minlength=LEVELS)[::-1])[::-1]
-    # T is never 0, because no alpha reaches 100 %: a pixel set to 0 is outside every region.
-    below_cap = np.where(levels <= upper_level, levels, 0)
-    column_peaks, row_peaks = below_cap.max(axis=0), below_cap.max(axis=1)
-    return {alpha: _region(at_or_above, column_peaks, row_peaks, alpha) for alpha in alphas}
-
-
-def _region(at_or_above: np.ndarray, column_peaks: np.ndarray, row_peaks: np.ndarray, alpha: float) -> Roi:
-    """Region of one alpha from an image's cumulative histogram and the highest level of each column and row."""
-    allowed = np.flatnonzero(at_or_above <= alpha / 100.0 * at_or_above[0])
-    if not allowed.size:
-        return Roi(None, None)
-    level = int(allowed[0])
-    columns, rows = np.flatnonzero(column_peaks >= level), np.flatnonzero(row_peaks >= level)
-    if not columns.size:
-        return Roi(level, None)
-    return Roi(level, (int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])))
+    return {alpha: region(levels, alpha, upper_level) for alpha in alphas}
 
 
 def rows(

@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("--iou-threshold", _fraction, [0.5, 0.6, 0.7, 0.8, 0.9]),
     ):
         shown = " ".join(f"{value:g}" for value in default)
-        text = f"default: {shown}; the profile's own value and the paper's are always added"
-        select.add_argument(option, type=kind, nargs="+", default=default, metavar="X", help=text)
+        told = f"default: {shown}; the profile's own value and the paper's are always added"
+        select.add_argument(option, type=kind, nargs="+", default=default, metavar="X", help=told)
     select.add_argument("--masks", action="store_true", help="make and judge the pseudo-masks of every alpha1, too")
 
 
@@ -68,9 +68,7 @@ def _fraction(text: str) -> float:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write sweep.csv, sweep.md and, of the first seeds, sweep.png to the profile's reports."""
-    # Matplotlib takes long to load, and every stage loads this module.
-
+    """Write sweep.csv and sweep.md to the profile's reports; the next report draws them."""
     paths, settings = Paths(options.profile), load(options.profile)
     axes = grid(options.alpha1, options.alpha2, options.iou_threshold, settings.select)
     table, segmenters = sweep(paths, settings, axes, options.masks)
@@ -161,6 +159,6 @@ def _made(paths: Paths, settings: Settings, seeds: Seeds, prompts: Mapping[float
             boxes = own if _same_boxes(own, table) else Path(scratch) / f"{alpha:g}.csv"
             if boxes != own:
                 table.to_csv(boxes, index=False)
-            name = f"{settings.pseudo.segmenter}, alpha1 {alpha:g} %, {seeds.name}"
+            name = f"pseudo-masks by {settings.pseudo.shown}, alpha1 {alpha:g} %, {seeds.name}"
             items.append(box_item(paths, settings, name, boxes))
         return dict(zip(prompts, run_items(items, settings.engine), strict=True))

@@ -36,7 +36,7 @@ BLOB_SIDE = 256
 def run(paths: Paths, settings: Settings) -> None:
     """Write per_image.csv (row, the run's seeds, id, category, counts), pseudo.csv, and what each step learnt.
 
-    diagnostics.json is about our method, methods.csv (one line a method and seeds) about the baselines' road;
+    diagnostics.json is about our method, methods.csv (one line a method and run) about the baselines' road;
     not_runnable.json lists the rows without results. selection.csv, stability.csv, noise.csv and blob.csv are about
     the selection: each image of V, and Algorithm 1 on CAMs, on noise and on one compact blob.
     """

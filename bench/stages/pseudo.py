@@ -13,11 +13,10 @@ from bench.store import Item
 
 def run(paths: Paths, settings: Settings) -> None:
     """Write <run>/ for every run."""
-    segmenter = SAM_PHANTOM if settings.pseudo.trained_here else settings.pseudo.segmenter
     items = []
     for seeds in settings.seeds.runs:
-        boxes = paths.selection / f"{seeds.name}.csv"
-        items.append((seeds.name, box_item(paths, settings, f"pseudo-masks by {segmenter}, {seeds.name}", boxes)))
+        name, boxes = f"pseudo-masks by {settings.pseudo.shown}, {seeds.name}", paths.selection / f"{seeds.name}.csv"
+        items.append((seeds.name, box_item(paths, settings, name, boxes)))
     run_and_lay_out(items, settings.engine, paths.pseudo)
 
 

@@ -21,7 +21,7 @@ from bench.report.page import Page, pictures, render
 from bench.report.provenance import provenance
 from bench.report.tables import read_tables
 from bench.report.verdict import conclude
-from bench.rows import NOT_RUNNABLE, OURS, ROWS, THRESHOLD, Row, method_rows, oracle_rows
+from bench.rows import NOT_RUNNABLE, OURS, ROWS, THRESHOLD, Row, control_rows, method_rows, oracle_rows
 from bench.rows import predictions as predictions_folder
 from bench.seeds import Seeds, of_run
 from bench.settings import Settings
@@ -57,6 +57,7 @@ def _page(
         *(row for row in ROWS if row.id in settings.train.rows),
         *method_rows(settings.cams),
         *oracle_rows(settings.oracle),
+        *control_rows(settings.controls.selections, settings.controls.rows),
     ]
     cases = gather_cases(
         per_image,
@@ -180,7 +181,7 @@ def _segmenter(paths: Paths) -> str:
 
 
 def _checks(paths: Paths, seeds: Seeds, per_image: pd.DataFrame) -> str:
-    """The diagnostics of one seed as a table; they use masks and are never trained or tuned on."""
+    """The diagnostics of one run as a table; they use masks and are never trained or tuned on."""
     found = of_diagnostics(paths.evaluation, seeds)
     ellipse = mean_scores(per_image[per_image["row"] == FLOOR])
     lines = {
