@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from segment_anything.utils.transforms import ResizeLongestSide
 
-from bench.data.phantom import render
+from bench.data.phantom import render_all
 from bench.files import write_json
 from bench.metrics import counts, mean_scores
 from bench.paths import CHECKPOINT, SAM_PHANTOM
@@ -68,8 +68,7 @@ def lesions(wanted: Lesions, what: str) -> Iterator[Lesion]:
     """Render the phantoms of a seed; one that has two lesions is given twice."""
     kinds = {"benign": wanted.benign, "malignant": wanted.malignant}
     jobs = [(category, number) for category, count in kinds.items() for number in range(1, count + 1)]
-    for category, number in track(jobs, what):
-        phantom = render(category, number, wanted.seed)
+    for phantom in track(render_all(jobs, wanted.seed), what, len(jobs)):
         image = np.repeat(phantom.image[..., None], 3, axis=2)
         for mask in phantom.masks:
             yield image, mask

@@ -85,7 +85,7 @@ def test_every_lesion_is_one_prompt(monkeypatch):
         image, masks = np.full((4, 6), number, np.uint8), np.eye(2, 24, dtype=bool).reshape(2, 4, 6)
         return Phantom(image, tuple(masks[: 1 + (number == 2)]))
 
-    monkeypatch.setattr("bench.items.segmenter.render", rendered)
+    monkeypatch.setattr("bench.data.phantom.render", rendered)
     found = list(lesions(Lesions(seed=5, benign=3, malignant=1), "test"))
     assert asked == [("benign", 1, 5), ("benign", 2, 5), ("benign", 3, 5), ("malignant", 1, 5)]
     assert [image[0, 0].tolist() for image, _ in found] == [[1] * 3, [2] * 3, [2] * 3, [3] * 3, [1] * 3]
