@@ -1,7 +1,6 @@
 """How well a score ranks positives above negatives."""
 
 import numpy as np
-from scipy import stats
 
 
 def auroc(scores: np.ndarray, positive: np.ndarray) -> float | None:
@@ -12,6 +11,8 @@ def auroc(scores: np.ndarray, positive: np.ndarray) -> float | None:
     count = int(positive.sum())
     if count in (0, len(positive)):
         return None
+    from scipy import stats  # takes half a second, which the start of every stage would pay
+
     # Mann and Whitney's U from ranks, without the p of SciPy's test, which costs several times as much.
     wins = stats.rankdata(scores)[positive].sum() - count * (count + 1) / 2
     return float(wins / (count * (len(positive) - count)))
