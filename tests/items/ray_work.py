@@ -41,7 +41,8 @@ def look_around(settings: dict[str, Any], inputs: dict[str, Path], out: Path) ->
         "content": {name: path.read_text(encoding="utf-8") for name, path in inputs.items() if path.is_file()},
         "names": {name: sorted(file.name for file in path.rglob("*")) for name, path in inputs.items()},
     }
-    print(f"a line of {settings['name']}")
+    print(f"a line of {settings['name']}", flush=True)
+    time.sleep(3)  # Ray brings lines home a little later, and those of a process's last moments not always
     (out / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
