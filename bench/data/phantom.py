@@ -92,7 +92,7 @@ def render(category: str, index: int, seed: int) -> Phantom:
 def render_all(jobs: Sequence[tuple[str, int]], seed: int) -> Iterator[Phantom]:
     """The phantoms of (category, index) in order, rendered ahead by one thread a core; see `render`."""
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        yield from pool.map(lambda job: render(*job, seed), jobs)
+        yield from pool.map(lambda job: render(job[0], job[1], seed), jobs)
 
 
 def write(raw: Path, counts: Mapping[str, int], seed: int) -> None:
