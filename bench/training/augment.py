@@ -1,5 +1,6 @@
 """Batched augmentation on the device: one affine warp for flips and rotation."""
 
+import functools
 import math
 
 import torch
@@ -39,6 +40,13 @@ def to_float(images: torch.Tensor) -> torch.Tensor:
 
 def normalise(grey: torch.Tensor) -> torch.Tensor:
     """Grey float (B, 1, H, W) in [0, 1] -> ImageNet-normalised RGB (B, 3, H, W) in channels-last memory."""
-    mean = grey.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
-    std = grey.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
+    mean, std = _imagenet_statistics(grey.device)
     return ((grey - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+# Kept, because bringing numbers to a GPU waits for all that it has been given to do.
+@functools.cache
+def _imagenet_statistics(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation, float32 (1, 3, 1, 1)."""
+    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return mean, std

@@ -12,7 +12,7 @@ from bench.runtime import Context, generator
 from bench.schema import Optimisation
 from bench.training.checkpoint import Checkpoint
 from bench.training.loop import EndlessBatches, optimise
-from bench.training.mean_teacher import make_teacher
+from bench.training.mean_teacher import Teacher
 
 # Of a box's side, and of the input's: SAM moves each edge by at most 20 of 1024 pixels.
 NOISE, NOISE_LIMIT = 0.1, 20 / 1024
@@ -50,7 +50,7 @@ def train_on_boxes(
 
     seed: of order and box noise. Returns a network with the moving average of the weights, and the loss history.
     """
-    average = make_teacher(net, AVERAGE, buffers=False)
+    average = Teacher(net, AVERAGE, buffers=False)
     count, device = len(data.pixels), data.pixels.device
     order = EndlessBatches(count, settings.batch_size, generator(device, "box prompts", "order", seed))
     noise = generator(device, "box prompts", "noise", seed)

@@ -1,25 +1,50 @@
 """The teacher of Mean Teacher: an exponential moving average of the student (METHOD 6.1, 6.3)."""
 
+from copy import deepcopy
+from typing import Any
+
 import torch
-from torch.optim.swa_utils import AveragedModel
 
-Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
+Pair = tuple[torch.Tensor, torch.Tensor]
 
 
-def make_teacher(student: torch.nn.Module, decay: float, buffers: bool) -> AveragedModel:
-    """A teacher that `update_parameters(student)` moves towards the student.
+class Teacher(torch.nn.Module):
+    """The moving average of a student, as a network of its own: `module`, in evaluation mode and without gradients.
 
-    The weight of the old teacher is min(1 - 1/(t+1), decay) at update t, so the first update copies the student.
-    With `buffers` the BatchNorm statistics are averaged too; integer buffers are copied.
+    torch's AveragedModel asks the GPU several times an update how many updates there were; this one counts itself, so
+    that an update waits for nothing.
     """
 
-    def average(teacher: Tensors, current: Tensors, updates: torch.Tensor | int) -> None:
-        keep = min(1 - 1 / (int(updates) + 1), decay)
-        if teacher[0].is_floating_point():
-            torch._foreach_lerp_(teacher, current, 1 - keep)
-        else:
-            torch._foreach_copy_(teacher, current)
+    def __init__(self, student: torch.nn.Module, decay: float, buffers: bool) -> None:
+        super().__init__()
+        self.module = deepcopy(student).requires_grad_(False)
+        self.decay, self.buffers_too, self.updates = decay, buffers, 0
+        self.eval()
 
-    teacher = AveragedModel(student, multi_avg_fn=average, use_buffers=buffers)
-    teacher.requires_grad_(False)
-    return teacher.eval()
+    def forward(self, images: torch.Tensor) -> Any:
+        return self.module(images)
+
+    @torch.no_grad()
+    def update_parameters(self, student: torch.nn.Module) -> None:
+        """Move towards the student. The weight of the old teacher at update t is min(1 - 1/(t+1), decay).
+
+        So the first update copies the student. With `buffers` the BatchNorm statistics are averaged too, else they are
+        copied; integer buffers are always copied.
+        """
+        keep = min(1 - 1 / (self.updates + 1), self.decay)
+        averaged: list[Pair] = list(zip(self.module.parameters(), student.parameters(), strict=True))
+        copied: list[Pair] = []
+        for ours, theirs in zip(self.module.buffers(), student.buffers(), strict=True):
+            (averaged if self.buffers_too and ours.is_floating_point() else copied).append((ours, theirs))
+        torch._foreach_lerp_([ours for ours, _ in averaged], [theirs for _, theirs in averaged], 1 - keep)
+        if copied:
+            torch._foreach_copy_([ours for ours, _ in copied], [theirs for _, theirs in copied])
+        self.updates += 1
+
+    def get_extra_state(self) -> dict[str, int]:
+        """The number of updates, as part of the state that a checkpoint keeps."""
+        return {"updates": self.updates}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        """Go on counting where `state` was taken."""
+        self.updates = state["updates"]

@@ -18,7 +18,7 @@ from bench.training.augment import normalise, random_affine, to_float, warp
 from bench.training.checkpoint import Checkpoint, Part
 from bench.training.loop import EndlessBatches, optimise
 from bench.training.losses import consistency_loss, consistency_weight, supervised_loss
-from bench.training.mean_teacher import make_teacher
+from bench.training.mean_teacher import Teacher
 
 PREDICTION_BATCH = 64
 
@@ -64,7 +64,7 @@ def train_segmentation(
     context.place(student).train()
     teacher = None
     if data.unlabelled is not None:
-        teacher = make_teacher(student, settings.mean_teacher.ema_decay, settings.mean_teacher.ema_buffers)
+        teacher = Teacher(student, settings.mean_teacher.ema_decay, settings.mean_teacher.ema_buffers)
     per_epoch = updates_per_epoch(data, settings)
     losses, draws = _losses(student, teacher, data, settings, per_epoch, seed, context)
     nets: dict[str, Part] = {"student": student, **({"teacher": teacher} if teacher else {})}

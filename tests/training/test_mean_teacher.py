@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.training.mean_teacher import make_teacher
+from bench.training.mean_teacher import Teacher
 
 
 def student() -> nn.Module:
@@ -24,7 +24,7 @@ def disturb(net: nn.Module, draw: torch.Generator) -> None:
 
 def test_the_first_update_copies_the_student():
     net = student()
-    teacher = make_teacher(net, 0.99, True)
+    teacher = Teacher(net, 0.99, True)
     disturb(net, torch.Generator().manual_seed(1))
     teacher.update_parameters(net)
     for name, value in net.state_dict().items():
@@ -35,7 +35,7 @@ def test_the_first_update_copies_the_student():
 @pytest.mark.parametrize("buffers", [True, False])
 def test_the_decay_is_bias_corrected_over_200_updates(decay, buffers):
     net, draw = student(), torch.Generator().manual_seed(2)
-    teacher = make_teacher(net, decay, buffers)
+    teacher = Teacher(net, decay, buffers)
     averages = {name: value.double() for name, value in net.named_parameters()}
     statistics = {name: value.double() for name, value in net.named_buffers()}
     for t in range(200):
@@ -55,7 +55,7 @@ def test_the_decay_is_bias_corrected_over_200_updates(decay, buffers):
 @pytest.mark.parametrize("buffers", [True, False])
 def test_integer_buffers_are_copied_and_stay_integers(buffers):
     net, draw = student(), torch.Generator().manual_seed(3)
-    teacher = make_teacher(net, 0.9, buffers)
+    teacher = Teacher(net, 0.9, buffers)
     for _ in range(5):
         disturb(net, draw)
         teacher.update_parameters(net)
@@ -65,7 +65,7 @@ def test_integer_buffers_are_copied_and_stay_integers(buffers):
 
 def test_the_teacher_has_no_gradient_and_is_in_evaluation_mode_and_the_student_is_untouched():
     net = student().train()
-    teacher = make_teacher(net, 0.99, True)
+    teacher = Teacher(net, 0.99, True)
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
     assert not any(module.training for module in teacher.modules())
     assert all(parameter.requires_grad for parameter in net.parameters())
@@ -74,7 +74,7 @@ def test_the_teacher_has_no_gradient_and_is_in_evaluation_mode_and_the_student_i
 
 def test_the_teacher_shares_no_memory_with_the_student():
     net = student()
-    teacher = make_teacher(net, 0.99, True)
+    teacher = Teacher(net, 0.99, True)
     before = teacher.module[0].weight.clone()
     disturb(net, torch.Generator().manual_seed(4))
     assert torch.equal(teacher.module[0].weight, before)

@@ -1,0 +1,184 @@
+"""What a GPU makes of a profile's trainings: `python -m bench.benchmarks.gpu --profile busi-scratch`.
+
+Each kind of training alone: images a second, share of the measured matrix rate, peak memory. Then several of one kind
+side by side on the same GPU. On noise images of the profile's size; nothing is kept but what is printed.
+"""
+
+import argparse
+import contextlib
+import io
+import multiprocessing
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.benchmarks.timing import seconds
+from bench.errors import UserError
+from bench.git import git
+from bench.methods import ImageSet, method_module, methods
+from bench.progress import say
+from bench.runtime import context
+from bench.settings import PARAMS, Settings, load
+from bench.sources import ROOT
+from bench.training.segmentation import TrainingSet, train_segmentation
+
+# Images of one epoch, and the epochs that are timed after one that warms up.
+IMAGES, EPOCHS = 320, 3
+ROWS = {"gt_whole": None, "pseudo_mean_teacher": IMAGES // 2}
+SHARED_ROW, TOGETHER, SHARED_EPOCHS = "gt_whole", (1, 2, 4), 10
+MATRIX, ROUNDS = 8192, 10
+Training = Callable[[int], object]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; 0 when done, 2 after a mistake that the user can mend."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--profile", default="busi-scratch")
+    options = parser.parse_args(arguments)
+    try:
+        settings = load(options.profile, ROOT / PARAMS)
+        if not torch.cuda.is_available():
+            raise UserError("PyTorch finds no GPU - run this where there is one")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    say(machine())
+    rate = matrix_rate()
+    say(f"bf16 product of {MATRIX} x {MATRIX} matrices: {rate / 1e12:.0f} TFLOP/s")
+    alone = [{"training": name, **measure(train, rate)} for name, train in trainings(settings, "cuda").items()]
+    say(pd.DataFrame(alone).round(2).to_markdown(index=False))
+    shared = [{"at once": count, "images/s": together(options.profile, count)} for count in TOGETHER]
+    say(pd.DataFrame(shared).round(0).to_markdown(index=False))
+    return 0
+
+
+def machine() -> str:
+    """GPU, driver, libraries and commit, for the record."""
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    driver = subprocess.run(query, capture_output=True, encoding="utf-8", check=False).stdout.strip()
+    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return (
+        f"{torch.cuda.get_device_name()}, driver {driver}, torch {torch.__version__}, cuDNN {cudnn}, "
+        f"Python {platform.python_version()}, commit {git('rev-parse', '--short', 'HEAD') or 'unknown'}"
+    )
+
+
+def matrix_rate() -> float:
+    """Operations a second of a bf16 matrix product on random data, the median of some."""
+    left, right = (torch.randn(MATRIX, MATRIX, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+
+    def product() -> None:
+        torch.mm(left, right)
+        torch.cuda.synchronize()
+
+    for _ in range(3):
+        product()
+    return 2 * MATRIX**3 / median(seconds(product) for _ in range(ROUNDS))
+
+
+def trainings(settings: Settings, device: str, images: int = IMAGES) -> dict[str, Training]:
+    """By name, what trains each method and each kind of row for a number of epochs, as the profile says."""
+    size = settings.prepare.image_size
+    found: dict[str, Training] = {
+        method: partial(_train_method, method, settings.cams[method], _images(images, size), device)
+        for method in settings.cams
+    }
+    for row in ROWS:
+        found[row] = partial(_train_row, row, settings, images, device)
+    return found
+
+
+def _images(count: int, size: int) -> ImageSet:
+    draw = np.random.default_rng(0)
+    labels = np.arange(count, dtype=np.int64) % 6 > 0
+    return ImageSet(
+        [str(number) for number in range(count)],
+        draw.integers(0, 256, (count, size, size), np.uint8),
+        labels.astype(np.int64),
+    )
+
+
+def _train_method(method: str, options: dict, images: ImageSet, device: str, epochs: int) -> None:  # type: ignore[type-arg]
+    """Train a method; the second step of one that has two takes one epoch, whatever `epochs` is."""
+    block = methods()[method].settings.model_validate(options)
+    where = context(device, 2, block.optimisation.precision)
+    changed = {"optimisation": block.optimisation.model_copy(update={"epochs": epochs})}
+    if hasattr(block, "second_step"):
+        changed["second_step"] = block.second_step.model_copy(update={"epochs": 1})
+    method_module(method).fit(block.model_copy(update=changed), images, 0, Path(), where)
+
+
+def _train_row(row: str, settings: Settings, count: int, device: str, epochs: int) -> None:
+    recipe = settings.row(row)
+    optimisation = recipe.optimisation.model_copy(update={"epochs": epochs})
+    images = _images(count, settings.prepare.image_size).images
+    masks, half = (images > 200).astype(np.uint8), count // 2
+    data = (
+        TrainingSet(images, masks, None, count)
+        if ROWS[row] is None
+        else TrainingSet(images[:half], masks[:half], images[half:], count)
+    )
+    recipe = recipe.model_copy(update={"optimisation": optimisation, "initialisation": "none"})
+    train_segmentation(row, data, recipe, 0, Path(), context(device, 2, optimisation.precision))
+
+
+def measure(train: Training, rate: float, images: int = IMAGES) -> dict[str, float]:
+    """images/s, TFLOP/s and its share of `rate` in percent, peak memory in GiB of one training, alone on the GPU."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        # Differences, because a training takes more than its epochs.
+        counted = count(train, 2) - count(train, 1)
+        torch.cuda.reset_peak_memory_stats()
+        taken = seconds(partial(train, 1 + EPOCHS)) - seconds(partial(train, 1))
+    per_second = images * EPOCHS / taken
+    rate_here = counted / images * per_second
+    return {
+        "images/s": per_second,
+        "TFLOP/s": rate_here / 1e12,
+        "of the matrix rate, %": 100 * rate_here / rate,
+        "peak memory, GiB": torch.cuda.max_memory_allocated() / 2**30,
+    }
+
+
+def count(train: Training, epochs: int) -> int:
+    """Floating-point operations of convolutions and matrix products in `epochs` epochs and what goes with them."""
+    with FlopCounterMode(display=False) as counter:
+        train(epochs)
+    return int(counter.get_total_flops())
+
+
+def together(profile: str, count: int) -> float:
+    """images/s of `count` processes together, each with a training of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    barrier = spawn.Barrier(count)
+    with spawn.Manager() as manager:
+        taken = manager.list()
+        workers = [spawn.Process(target=_one_of_several, args=(profile, barrier, taken)) for _ in range(count)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        return count * IMAGES * SHARED_EPOCHS / float(max(taken))
+
+
+def _one_of_several(profile: str, barrier: Barrier, taken: list[float]) -> None:
+    train = trainings(load(profile, ROOT / PARAMS), "cuda")[SHARED_ROW]
+    with contextlib.redirect_stdout(io.StringIO()):
+        train(1)
+        barrier.wait()
+        taken.append(seconds(partial(train, SHARED_EPOCHS)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,19 @@
+"""The GPU's benchmark knows every training of a profile; its numbers need a GPU."""
+
+from bench.benchmarks import gpu
+from bench.settings import PARAMS, load
+from bench.sources import ROOT
+
+
+def test_every_training_of_a_profile_runs_for_as_many_epochs_as_asked():
+    settings = load("phantom", ROOT / PARAMS)
+    found = gpu.trainings(settings, "cpu", images=4)
+    assert set(found) == {*settings.cams, "gt_whole", "pseudo_mean_teacher"}
+    for name, train in found.items():
+        assert 0 < gpu.count(train, 1) < gpu.count(train, 2), name
+
+
+def test_without_a_gpu_it_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)
+    assert gpu.main([]) == 2
+    assert "finds no GPU" in capsys.readouterr().err
