@@ -1,11 +1,8 @@
 """CAMs of many images to masks by threshold and DenseCRF, spread over processes. Imports neither torch nor pandas."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -15,7 +12,7 @@ from PIL import Image
 
 from bench.crf import PARAMETERS, otsu, refine, threshold_mask
 from bench.data.decode import read_rgb
-from bench.errors import UserError
+from bench.pool import in_order
 
 
 @dataclass(frozen=True)
@@ -53,20 +50,7 @@ def refine_all(work: Work, ids: Sequence[str], processes: int) -> Iterator[Refin
     Each mask is written (1 bit) before its result is given. One process is this one. Raises UserError for an
     unreadable image and for a process that dies.
     """
-    one, positions = partial(refine_one, work), range(len(ids))
-    if processes == 1:
-        yield from map(one, positions, ids)
-        return
-    # Forking a process in which torch has started its threads can hang.
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,))
-    try:
-        yield from pool.map(one, positions, ids)
-    except BrokenProcessPool as error:
-        raise UserError(
-            "a process that refined CAMs died, perhaps for want of memory - lower engine.threads and run again"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return in_order(partial(refine_one, work), enumerate(ids), processes)
 
 
 def refine_one(work: Work, position: int, image_id: str) -> Refined:

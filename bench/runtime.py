@@ -1,6 +1,5 @@
-"""PyTorch set up for one item: device, threads, deterministic kernels (all of them on the CPU, most on a GPU)."""
+"""PyTorch set up for one item: device, threads, kernels (deterministic on the CPU, the fastest on a GPU)."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,14 +35,13 @@ class Context:
 
 def context(device: str, threads: int, precision: str, checkpoints: Path | None = None) -> Context:
     """Set the process up and give the context. `device` is "cpu" or "cuda" (resolve "auto" before)."""
-    # cuBLAS is deterministic only with a fixed workspace; harmless elsewhere.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     # As use_deterministic_algorithms, which also imports the compiler; that takes seconds in every process.
-    torch.set_deterministic_debug_mode("warn" if device == "cuda" else "error")
+    torch.set_deterministic_debug_mode("default" if device == "cuda" else "error")
     # Filling fresh memory only helps code that reads it before writing, and costs a tenth of a small network's time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.backends.cudnn.benchmark = False
+    # A U-Net trained 1.6 times as fast on an H200 with cuDNN's pick for each shape as with deterministic kernels.
+    torch.backends.cudnn.benchmark = device == "cuda"
     # fp32 means fp32: no TensorFloat-32 inside convolutions.
     torch.backends.cudnn.allow_tf32 = False
     return Context(torch.device(device), precision == "bf16", checkpoints)

@@ -10,7 +10,7 @@ PACKAGES = ("bench", "baselines")
 # Modules that carry a result without deciding it, so that editing them makes nothing stale; and why.
 HARNESS = {
     "baselines": "a package without code",
-    "bench": "a package; sets how OpenMP waits",
+    "bench": "a package without code",
     "bench.artefacts": "reads hashes, which count in the keys of what they decide",
     "bench.data": "a package without code",
     "bench.stages": "a package without code",
@@ -20,6 +20,7 @@ HARNESS = {
     "bench.files": "writing all or nothing",
     "bench.methods": "finds the methods, whose sources count",
     "bench.paths": "places",
+    "bench.pool": "where images are worked on, not how",
     "bench.progress": "prints",
     "bench.ray_engine": "as bench.engine",
     "bench.ray_worker": "as bench.engine",

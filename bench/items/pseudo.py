@@ -40,6 +40,7 @@ def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
         precision=settings["precision"],
         sizes=SamSizes.model_validate(settings["sizes"]) if settings["sizes"] else None,
         cache=EMBEDDINGS if settings["embedding_cache"] else None,
+        processes=settings["threads"],
     )
     index, selection = read_table(inputs["index"]), read_table(inputs["selection"])
     position = {image_id: row for row, image_id in enumerate(index["id"])}

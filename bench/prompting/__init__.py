@@ -49,13 +49,15 @@ def make_segmenter(
     precision: str = "fp32",
     sizes: SamSizes | None = None,
     cache: Path | None = None,
+    processes: int = 1,
 ) -> Segmenter:
     """Make the segmenter `kind`: sam, grabcut, ellipse or box (METHOD 7).
 
-    The rest matters for sam only: `variant` is vit_h, vit_l, vit_b or phantom (which needs `sizes`); `checkpoint` is a
-    file of that variant, or None for the official one, cached in the folder `weights`; `device` is a torch device such
-    as "cpu"; `precision` is the image encoder's, fp32 or bf16; `cache` is the folder of image embeddings, or None to
-    keep none. Raises UserError for an unknown kind or variant and for weights that are missing or damaged.
+    processes: over how many grabcut spreads its images. The rest matters for sam only: `variant` is vit_h, vit_l,
+    vit_b or phantom (which needs `sizes`); `checkpoint` is a file of that variant, or None for the official one, cached
+    in the folder `weights`; `device` is a torch device such as "cpu"; `precision` is the image encoder's, fp32 or bf16;
+    `cache` is the folder of image embeddings, or None to keep none. Raises UserError for an unknown kind or variant and
+    for weights that are missing or damaged.
     """
     match kind:
         case "sam":
@@ -65,7 +67,7 @@ def make_segmenter(
         case "grabcut":
             from bench.prompting.grabcut import GrabCutSegmenter
 
-            return GrabCutSegmenter()
+            return GrabCutSegmenter(processes)
         case "ellipse":
             from bench.prompting.shapes import EllipseSegmenter
 

@@ -1,10 +1,13 @@
 """GrabCut from a box: the stand-in where no SAM weights can be had; never reported as SAM (METHOD 7)."""
 
+from collections.abc import Iterable, Iterator
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from bench.prompting import Box, Segmenter, check_prompt
+from bench.pool import in_order
+from bench.prompting import Box, Prompt, Segmenter, check_prompt
 from bench.prompting.shapes import INSCRIBED, ellipse_in_box
 
 WORKING_SIZE = 256  # longest side in pixels, where METHOD 7 measured the recipe; larger images are shrunk to it
@@ -26,7 +29,8 @@ class GrabCutSegmenter(Segmenter):
 
     name = "GrabCut (not SAM)"
 
-    def __init__(self) -> None:
+    def __init__(self, processes: int = 1) -> None:
+        self.processes = processes
         self.fallbacks = 0
 
     def segment(self, image: npt.NDArray[np.uint8], box: Box) -> npt.NDArray[np.bool_]:
@@ -41,6 +45,12 @@ class GrabCutSegmenter(Segmenter):
         mask = self._segment(small, _scaled(box, (width, height), size))
         shares = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
         return np.asarray(shares > 0.5)
+
+    def segment_all(self, prompts: Iterable[Prompt]) -> Iterator[npt.NDArray[np.bool_]]:
+        """See Segmenter.segment_all; spread over `processes`, which changes no mask."""
+        for mask, fallbacks in in_order(_one, prompts, self.processes):
+            self.fallbacks += fallbacks
+            yield mask
 
     def _segment(self, image: npt.NDArray[np.uint8], box: Box) -> npt.NDArray[np.bool_]:
         rows, columns, inner = _window(image.shape[0], image.shape[1], box)
@@ -60,6 +70,12 @@ class GrabCutSegmenter(Segmenter):
         centre = (inner[1] + inner[3]) // 2, (inner[0] + inner[2]) // 2
         mask[rows, columns] = components == components[centre]
         return mask
+
+
+def _one(image: npt.NDArray[np.uint8], box: Box) -> tuple[npt.NDArray[np.bool_], int]:
+    """One prompt's mask, and whether it is the inscribed ellipse."""
+    segmenter = GrabCutSegmenter()
+    return segmenter.segment(image, box), segmenter.fallbacks
 
 
 def _scaled(box: Box, old: tuple[int, int], new: tuple[int, int]) -> Box:

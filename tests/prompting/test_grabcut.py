@@ -120,3 +120,12 @@ def test_real_tumours_are_found_as_well_as_measured() -> None:
     assert true_boxes > mean(BoxSegmenter(), boxes)
     assert loose_boxes > mean(EllipseSegmenter(), loose)
     assert grabcut.fallbacks == 0
+
+
+def test_two_processes_give_the_same_masks_and_fallbacks_as_one() -> None:
+    prompts = [(lesion(seed)[0], box_of(lesion(seed)[1])) for seed in range(3)]
+    prompts.append((np.zeros((1, 9, 3), dtype=np.uint8), (0, 0, 8, 0)))
+    one, two = GrabCutSegmenter(), GrabCutSegmenter(processes=2)
+    for alone, spread in zip(one.segment_all(prompts), two.segment_all(iter(prompts)), strict=True):
+        assert np.array_equal(alone, spread)
+    assert one.fallbacks == two.fallbacks == 1

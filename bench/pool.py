@@ -1,0 +1,44 @@
+"""Work on many images spread over processes, results in order. Imports neither torch nor pandas."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import starmap
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+import cv2
+
+from bench.errors import UserError
+
+R = TypeVar("R")
+# Tasks that wait for each process: enough to keep it busy, few enough for the memory.
+AHEAD = 2
+
+
+def in_order(work: Callable[..., R], tasks: Iterable[tuple[Any, ...]], processes: int) -> Iterator[R]:
+    """work(*task) of every task, in their order; the same for any number of processes.
+
+    Tasks are taken as they are needed, a few a process ahead. One process is this one. Raises what `work` raises, and
+    UserError when a process dies.
+    """
+    if processes == 1:
+        yield from starmap(work, tasks)
+        return
+    # Forking a process in which torch has started its threads can hang.
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,))
+    waiting: deque[Future[R]] = deque()
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(work, *task))
+            if len(waiting) > AHEAD * processes:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a process of this item died, perhaps for want of memory - lower engine.threads and run again"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,49 @@
+"""Results come in order, tasks are taken as they are needed, errors arrive as they were raised."""
+
+import os
+
+import pytest
+
+from bench.errors import UserError
+from bench.pool import AHEAD, in_order
+
+
+def half(number: int) -> int:
+    if number % 2:
+        raise ValueError(f"{number} is odd")
+    return number // 2
+
+
+def end_at_once(_: int) -> None:
+    os._exit(1)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_results_are_in_the_order_of_the_tasks(processes):
+    assert list(in_order(half, ((2 * number,) for number in range(20)), processes)) == list(range(20))
+
+
+@pytest.mark.parametrize(("processes", "most"), [(1, 1), (2, 2 * AHEAD + 1)])
+def test_tasks_are_taken_as_they_are_needed(processes, most):
+    taken = []
+
+    def tasks():
+        for number in range(0, 100, 2):
+            taken.append(number)
+            yield (number,)
+
+    results = in_order(half, tasks(), processes)
+    next(results)
+    assert len(taken) == most
+    results.close()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_error_arrives_as_it_was_raised(processes):
+    with pytest.raises(ValueError, match="3 is odd"):
+        list(in_order(half, [(2,), (3,), (4,)], processes))
+
+
+def test_a_process_that_dies_is_a_user_error():
+    with pytest.raises(UserError, match=r"died.*engine\.threads"):
+        list(in_order(end_at_once, [(1,), (2,)], 2))
