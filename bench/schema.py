@@ -18,7 +18,8 @@ NonNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 ImageSize = Annotated[int, Field(ge=32, multiple_of=32)]
-Precision = Literal["fp32", "bf16"]
+# auto: bf16 where the processor or GPU has it, else fp32 (bench/precision.py).
+Precision = Literal["fp32", "bf16", "auto"]
 Initialisation = Literal["imagenet", "none"]
 # Table II; bench.rows says what each row is.
 ABLATION = ("gt_whole", "gt_subset", "gt_mean_teacher", "pseudo_whole", "pseudo_subset", "pseudo_mean_teacher")

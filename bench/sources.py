@@ -21,6 +21,7 @@ HARNESS = {
     "bench.methods": "finds the methods, whose sources count",
     "bench.paths": "places",
     "bench.pool": "where images are worked on, not how",
+    "bench.precision": "its answer is part of an item's settings",
     "bench.progress": "prints",
     "bench.ray_engine": "as bench.engine",
     "bench.ray_worker": "as bench.engine",

@@ -26,6 +26,7 @@ from bench.benchmarks.timing import seconds
 from bench.errors import UserError
 from bench.git import git
 from bench.methods import ImageSet, method_module, methods
+from bench.precision import resolve
 from bench.progress import say
 from bench.runtime import context
 from bench.settings import PARAMS, Settings, load
@@ -113,7 +114,7 @@ def _images(count: int, size: int) -> ImageSet:
 def _train_method(method: str, options: dict, images: ImageSet, device: str, epochs: int) -> None:  # type: ignore[type-arg]
     """Train a method; the second step of one that has two takes one epoch, whatever `epochs` is."""
     block = methods()[method].settings.model_validate(options)
-    where = context(device, 2, block.optimisation.precision)
+    where = context(device, 2, resolve(block.optimisation.precision, device))
     changed = {"optimisation": block.optimisation.model_copy(update={"epochs": epochs})}
     if hasattr(block, "second_step"):
         changed["second_step"] = block.second_step.model_copy(update={"epochs": 1})
@@ -123,6 +124,7 @@ def _train_method(method: str, options: dict, images: ImageSet, device: str, epo
 def _train_row(row: str, settings: Settings, count: int, device: str, epochs: int) -> None:
     recipe = settings.row(row)
     optimisation = recipe.optimisation.model_copy(update={"epochs": epochs})
+    precision = resolve(optimisation.precision, device)
     images = _images(count, settings.prepare.image_size).images
     masks, half = (images > 200).astype(np.uint8), count // 2
     data = (
@@ -131,7 +133,7 @@ def _train_row(row: str, settings: Settings, count: int, device: str, epochs: in
         else TrainingSet(images[:half], masks[:half], images[half:], count)
     )
     recipe = recipe.model_copy(update={"optimisation": optimisation, "initialisation": "none"})
-    train_segmentation(row, data, recipe, 0, Path(), context(device, 2, optimisation.precision))
+    train_segmentation(row, data, recipe, 0, Path(), context(device, 2, precision))
 
 
 def measure(train: Training, rate: float, images: int = IMAGES) -> dict[str, float]:

@@ -72,11 +72,12 @@ def _item(paths: Paths, settings: Settings, precision: Precision, seed: int) -> 
 
 def summary(scores: pd.DataFrame) -> str:
     """The mean difference beside the 95 % t intervals of it and of either precision's mean over seeds."""
-    parts = [f"{name} {_interval(scores[name])}" for name in PRECISIONS]
-    return f"{', '.join(parts)}; bf16 - fp32 {_interval(scores['bf16'] - scores['fp32'])} (mean, 95 % over seeds)"
+    parts = [f"{name} {interval(scores[name])}" for name in PRECISIONS]
+    return f"{', '.join(parts)}; bf16 - fp32 {interval(scores['bf16'] - scores['fp32'])} (mean, 95 % over seeds)"
 
 
-def _interval(values: pd.Series) -> str:
+def interval(values: pd.Series) -> str:
+    """Mean and its 95 % t interval, for printing."""
     mean, error = float(values.mean()), float(stats.sem(values))
     low, high = stats.t.interval(0.95, len(values) - 1, mean, error) if error else (mean, mean)
     return f"{mean:.2f} [{float(np.round(low, 2)):.2f}, {float(np.round(high, 2)):.2f}]"

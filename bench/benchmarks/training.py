@@ -15,6 +15,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from bench.benchmarks.timing import Comparison, seconds
 from bench.nets.unet import make_unet
+from bench.precision import resolve
 from bench.runtime import context
 from bench.schema import Segmentation
 from bench.settings import PARAMS, load
@@ -71,7 +72,7 @@ def measure(images: int | None) -> Comparison:
     kind = f"{recipe.encoder} U-Net, {SIZE} px, {EPOCHS} epochs of {len(data.labelled)} images, {device}"
     workers = 0 if alone <= with_workers else cores
     plain = f"DataLoader with {workers} workers, fp32, NCHW"
-    ours = f"on the device, {recipe.optimisation.precision}, NHWC"
+    ours = f"on the device, {resolve(recipe.optimisation.precision, device)}, NHWC"
     return Comparison(kind, plain, min(alone, with_workers), ours, here)
 
 
@@ -85,7 +86,7 @@ def _noise(count: int) -> TrainingSet:
 
 def _ours(data: TrainingSet, recipe: Segmentation, device: str, cores: int) -> Callable[[int], object]:
     def train(epochs: int) -> None:
-        where = context(device, cores, recipe.optimisation.precision)
+        where = context(device, cores, resolve(recipe.optimisation.precision, device))
         optimisation = recipe.optimisation.model_copy(update={"epochs": epochs})
         train_segmentation("ours", data, recipe.model_copy(update={"optimisation": optimisation}), 0, Path(), where)
 

@@ -10,6 +10,7 @@ from bench.data.images import read_rows, read_table
 from bench.methods import TUMOUR, ImageSet, gives, method_module, methods
 from bench.nets.saved import save_net
 from bench.paths import DIRECT, NET
+from bench.precision import of_item
 from bench.runtime import context
 from bench.store import checkpoints_beside
 from bench.weights import weights_folder
@@ -21,11 +22,11 @@ def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
     Of `cams`: cams.npy float16 (|V|, S, S) and ids.csv (V's order). Of `segment`: direct/ with probabilities.npy
     float16 (|X|, S, S) and ids.csv (X's order).
 
-    settings: method, options (its block), seed, device, threads. inputs: index, store, split.
+    settings: method, options (its block), seed, device, threads, auto_precision. inputs: index, store, split.
     """
     options = methods()[settings["method"]].settings.model_validate(settings["options"])
     module = method_module(settings["method"])
-    precision = settings["options"]["optimisation"]["precision"]
+    precision = of_item(settings["options"]["optimisation"]["precision"], settings)
     where = context(settings["device"], settings["threads"], precision, checkpoints_beside(out))
     table = read_table(inputs["index"]).merge(read_table(inputs["split"])[["id", "set"]], on="id")
     in_n = np.flatnonzero(table["set"] == "N")

@@ -10,6 +10,7 @@ from PIL import Image
 
 from bench.data.images import ORIGINALS, STORE, read_original, read_table, resize_mask
 from bench.files import write_json
+from bench.precision import of_item
 from bench.progress import track
 from bench.prompting import Prompt, make_segmenter
 from bench.schema import SamSizes
@@ -24,20 +25,21 @@ def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
 
     Rows of the store outside V, and of V without a region, are zero. log.csv: id, usable (the image takes part in
     training), share (of foreground). settings: the pseudo block (its checkpoint is an input), sizes (of the variant
-    phantom, else None), device, threads, image_size. inputs: index, originals, selection, and checkpoint when it is no
-    official one.
+    phantom, else None), device, threads, auto_precision, image_size. inputs: index, originals, selection, and
+    checkpoint when it is no official one.
     """
+    precision = of_item(settings["precision"], settings)
     if settings["segmenter"] == "sam":
         from bench.runtime import context
 
-        context(settings["device"], settings["threads"], settings["precision"])
+        context(settings["device"], settings["threads"], precision)
     segmenter = make_segmenter(
         settings["segmenter"],
         variant=settings["variant"],
         checkpoint=inputs.get("checkpoint"),
         weights=weights_folder(),
         device=settings["device"],
-        precision=settings["precision"],
+        precision=precision,
         sizes=SamSizes.model_validate(settings["sizes"]) if settings["sizes"] else None,
         cache=EMBEDDINGS if settings["embedding_cache"] else None,
         processes=settings["threads"],

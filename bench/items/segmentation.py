@@ -8,6 +8,7 @@ import pandas as pd
 
 from bench.data.images import read_rows, read_table
 from bench.errors import UserError
+from bench.precision import of_item
 from bench.runtime import context
 from bench.schema import Segmentation
 from bench.store import checkpoints_beside
@@ -18,12 +19,12 @@ from bench.weights import weights_folder
 def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
     """Fill `out`: probabilities.npy float16 (|X|, S, S) of tumour, ids.csv (X's order), history.csv.
 
-    settings: row, images ("whole", "subset" or "mean_teacher"), recipe, seed, device, threads.
+    settings: row, images ("whole", "subset" or "mean_teacher"), recipe, seed, device, threads, auto_precision.
     inputs: index, store, split, labels (a mask store in the index's order), selection (for L and U), and usable
     (the pseudo-masks' log) where images without a pseudo-mask are to be left out.
     """
     recipe = Segmentation.model_validate(settings["recipe"])
-    precision = recipe.optimisation.precision
+    precision = of_item(recipe.optimisation.precision, settings)
     where = context(settings["device"], settings["threads"], precision, checkpoints_beside(out))
     table = read_table(inputs["index"]).merge(read_table(inputs["split"])[["id", "set"]], on="id")
     tumour = table["label"] == 1

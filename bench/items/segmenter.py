@@ -19,6 +19,7 @@ from bench.data.phantom import render_all
 from bench.files import write_json
 from bench.metrics import counts, mean_scores
 from bench.paths import CHECKPOINT, SAM_PHANTOM
+from bench.precision import of_item
 from bench.progress import say, track
 from bench.prompting import Box, Prompt, Segmenter
 from bench.prompting.sam import SamSegmenter
@@ -37,11 +38,12 @@ def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
     """Fill `out`: CHECKPOINT, history.csv and segmenter.json.
 
     segmenter.json: name, how many lesions were held out, and the mean IoU in percent that their true boxes give: of the
-    network's masks (mask_iou) and of the ellipses in the boxes (ellipse_iou). settings: a PhantomSam, device, threads.
-    inputs: none.
+    network's masks (mask_iou) and of the ellipses in the boxes (ellipse_iou). settings: a PhantomSam, device, threads,
+    auto_precision. inputs: none.
     """
     recipe = PhantomSam.model_validate({name: settings[name] for name in PhantomSam.model_fields})
-    where = context(settings["device"], settings["threads"], recipe.optimisation.precision, checkpoints_beside(out))
+    precision = of_item(recipe.optimisation.precision, settings)
+    where = context(settings["device"], settings["threads"], precision, checkpoints_beside(out))
     seed = recipe.training.seed
     with seeded_initialisation(SAM_PHANTOM, "weights", seed):
         model = build_sam(recipe.sizes).to(where.device)

@@ -8,23 +8,29 @@ from bench.engine import on_cluster, run_items
 from bench.errors import UserError
 from bench.files import replacing_folder
 from bench.paths import NET
+from bench.precision import resolve
 from bench.schema import Engine
 from bench.store import RECORD, Item
 
 
 def machine(engine: Engine) -> dict[str, str | int]:
-    """device and threads as part of an item's settings; "auto" becomes "cuda" where there is a GPU on this machine.
+    """device, threads and what precision "auto" means, as part of an item's settings.
 
-    On a cluster "cuda" is taken at its word: its GPUs may be on other machines.
+    Device "auto" becomes "cuda" where there is a GPU on this machine. On a cluster "cuda" is taken at its word: its
+    GPUs may be on other machines.
     """
+    return {"device": (device := _device(engine)), "threads": engine.threads, "auto_precision": resolve("auto", device)}
+
+
+def _device(engine: Engine) -> str:
     if engine.device == "cpu" or (engine.device == "cuda" and on_cluster(engine)):
-        return {"device": engine.device, "threads": engine.threads}
+        return engine.device
     import torch
 
     found = torch.cuda.is_available()
     if engine.device == "cuda" and not found:
         raise UserError("engine.device is cuda, but PyTorch finds no GPU - set it to auto or cpu")
-    return {"device": "cuda" if found else "cpu", "threads": engine.threads}
+    return "cuda" if found else "cpu"
 
 
 def run_and_lay_out(
