@@ -1,11 +1,13 @@
 """Work on many images spread over processes, results in order. Imports neither torch nor pandas."""
 
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import starmap
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any, TypeVar
 
 import cv2
@@ -13,21 +15,21 @@ import cv2
 from bench.errors import UserError
 
 R = TypeVar("R")
-# Tasks that wait for each process: enough to keep it busy, few enough for the memory.
+# Tasks given out for each process, the one at work included: enough to keep it busy, few enough for the memory.
 AHEAD = 2
 
 
 def in_order(work: Callable[..., R], tasks: Iterable[tuple[Any, ...]], processes: int) -> Iterator[R]:
     """work(*task) of every task, in their order; the same for any number of processes.
 
-    Tasks are taken as they are needed, a few a process ahead. One process is this one. Raises what `work` raises, and
-    UserError when a process dies.
+    Tasks are taken as they are needed, a few a process ahead. One process is this one; with more of them work, tasks and
+    results must be picklable. Raises what `work` raises, and UserError when a process dies.
     """
     if processes == 1:
         yield from starmap(work, tasks)
         return
     # Forking a process in which torch has started its threads can hang.
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,))
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_begin)
     waiting: deque[Future[R]] = deque()
     try:
         for task in tasks:
@@ -42,3 +44,16 @@ def in_order(work: Callable[..., R], tasks: Iterable[tuple[Any, ...]], processes
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    cv2.setNumThreads(1)
+    # A killed parent tells its processes nothing; they would wait for its next task for ever.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

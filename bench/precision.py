@@ -12,7 +12,7 @@ CPUINFO = Path("/proc/cpuinfo")
 def resolve(precision: str, device: str) -> str:
     """fp32 or bf16 for a setting fp32, bf16 or auto on `device`, "cpu" or "cuda".
 
-    A processor that only emulates bfloat16 computes a tenth as fast in it as in float32.
+    A processor that only emulates bfloat16 is many times slower in it than in float32 (README, GPU and cluster).
     """
     if precision != "auto":
         return precision
@@ -25,7 +25,7 @@ def of_item(precision: str, settings: Mapping[str, Any]) -> str:
 
 
 def is_native(device: str) -> bool:
-    """Whether `device` of this machine multiplies bfloat16 itself; a GPU that is on other machines is taken to."""
+    """Whether `device` of this machine multiplies bfloat16 itself; a GPU of another machine counts as one that does."""
     if device == "cpu":
         words = CPUINFO.read_text(encoding="utf-8").split() if CPUINFO.is_file() else []
         return not NATIVE.isdisjoint(words)

@@ -11,7 +11,7 @@ import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +49,8 @@ def run(work: Work, store: Store, engine: Engine) -> None:
     with refusals_explained(store.root):
         store.root.mkdir(parents=True, exist_ok=True)
     with _connected(engine):
+        if waits := too_large(work, engine, ray.nodes()):  # type: ignore[no-untyped-call]
+            say(waits)
         job = _job(store)
         # One function for all items: Ray hands a warm worker from an item to the next only where it is the same.
         task, pending = ray.remote(run_item), {}
@@ -73,6 +75,18 @@ def resources(item: Item, engine: Engine) -> dict[str, float]:
     if on_gpu(item):
         return {"num_cpus": 1, "num_gpus": engine.gpus_per_item}
     return {"num_cpus": engine.threads}
+
+
+def too_large(work: Work, engine: Engine, nodes: Sequence[Mapping[str, Any]]) -> str:
+    """What to say where an item takes more cores than any node has, else ""; nodes as ray.nodes() gives them."""
+    needed = max(resources(item, engine)["num_cpus"] for item, _ in work)
+    largest = max((node["Resources"].get("CPU", 0.0) for node in nodes if node["Alive"]), default=0.0)
+    if needed <= largest:
+        return ""
+    return (
+        f"no node has the {needed:.0f} cores that an item takes (engine.threads), the largest has {largest:.0f}:"
+        " waiting for such a node"
+    )
 
 
 def _collect(pending: dict[Any, tuple[str, Item, str]], store: Store) -> None:

@@ -327,3 +327,19 @@ def test_an_address_without_a_cluster_is_a_user_error(tmp_path, monkeypatch, add
     with pytest.raises(UserError, match=re.escape(address)) as caught:
         run_items([work("die", "any", deaths=0)], engine("auto"), Store(tmp_path / "runs"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("alive", "said"), [(True, ""), (False, "the largest has 4")])
+def test_an_item_that_fits_no_node_is_said_to_wait(alive, said):
+    from bench.ray_engine import too_large
+
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 4.0}},
+        {"Alive": True, "Resources": {}},
+        {"Alive": alive, "Resources": {"CPU": 8.0}},
+    ]
+    engine = Engine(kind="ray", device="auto", threads=8, gpus_per_item=1.0, checkpoint_seconds=0.0)
+    work = [(Item(name, "m:f", {"device": device}, {}), name) for name, device in (("gpu", "cuda"), ("crf", "cpu"))]
+    text = too_large(work, engine, nodes)
+    assert said in text if said else text == ""
+    assert too_large(work[:1], engine, nodes) == ""

@@ -9,13 +9,15 @@ import contextlib
 import io
 import multiprocessing
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from statistics import median
+from threading import Barrier
 
 import numpy as np
 import pandas as pd
@@ -35,8 +37,10 @@ from bench.training.segmentation import TrainingSet, train_segmentation
 
 # Images of one epoch, and the epochs that are timed after one that warms up.
 IMAGES, EPOCHS = 320, 3
-ROWS = {"gt_whole": None, "pseudo_mean_teacher": IMAGES // 2}
+# Kinds of rows, and whether they have a teacher.
+ROWS = {"gt_whole": False, "pseudo_mean_teacher": True}
 SHARED_ROW, TOGETHER, SHARED_EPOCHS = "gt_whole", (1, 2, 4), 10
+START_SECONDS = 300.0
 MATRIX, ROUNDS = 8192, 10
 Training = Callable[[int], object]
 
@@ -67,8 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def machine() -> str:
     """GPU, driver, libraries and commit, for the record."""
-    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    driver = subprocess.run(query, capture_output=True, encoding="utf-8", check=False).stdout.strip()
+    driver = "unknown"
+    if program := shutil.which("nvidia-smi"):
+        query = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
+        driver = subprocess.run(query, capture_output=True, encoding="utf-8", check=False).stdout.strip()
     cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
     return (
         f"{torch.cuda.get_device_name()}, driver {driver}, torch {torch.__version__}, cuDNN {cudnn}, "
@@ -128,9 +134,9 @@ def _train_row(row: str, settings: Settings, count: int, device: str, epochs: in
     images = _images(count, settings.prepare.image_size).images
     masks, half = (images > 200).astype(np.uint8), count // 2
     data = (
-        TrainingSet(images, masks, None, count)
-        if ROWS[row] is None
-        else TrainingSet(images[:half], masks[:half], images[half:], count)
+        TrainingSet(images[:half], masks[:half], images[half:], count)
+        if ROWS[row]
+        else TrainingSet(images, masks, None, count)
     )
     recipe = recipe.model_copy(update={"optimisation": optimisation, "initialisation": "none"})
     train_segmentation(row, data, recipe, 0, Path(), context(device, 2, precision))
@@ -163,23 +169,20 @@ def count(train: Training, epochs: int) -> int:
 def together(profile: str, count: int) -> float:
     """images/s of `count` processes together, each with a training of its own."""
     spawn = multiprocessing.get_context("spawn")
-    barrier = spawn.Barrier(count)
-    with spawn.Manager() as manager:
-        taken = manager.list()
-        workers = [spawn.Process(target=_one_of_several, args=(profile, barrier, taken)) for _ in range(count)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        return count * IMAGES * SHARED_EPOCHS / float(max(taken))
+    with spawn.Manager() as manager, ProcessPoolExecutor(count, spawn) as pool:
+        # Where one process fails the others must not wait for it for ever.
+        barrier = manager.Barrier(count, timeout=START_SECONDS)
+        taken = [pool.submit(_one_of_several, profile, barrier) for _ in range(count)]
+        return count * IMAGES * SHARED_EPOCHS / max(one.result() for one in taken)
 
 
-def _one_of_several(profile: str, barrier: Barrier, taken: list[float]) -> None:
+def _one_of_several(profile: str, barrier: Barrier) -> float:
+    """Seconds of one training that begins when all processes are warm."""
     train = trainings(load(profile, ROOT / PARAMS), "cuda")[SHARED_ROW]
     with contextlib.redirect_stdout(io.StringIO()):
         train(1)
         barrier.wait()
-        taken.append(seconds(partial(train, SHARED_EPOCHS)))
+        return seconds(partial(train, SHARED_EPOCHS))
 
 
 if __name__ == "__main__":

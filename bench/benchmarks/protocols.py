@@ -64,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def compare(paths: Paths, settings: Settings, splits: int, epochs: int | None) -> pd.DataFrame:
     """Mean tumour IoU in percent on X by protocol and split seed (columns protocol, split, images, and PARTS).
 
-    images: percent of X with a near-duplicate in N. A part without images is NaN.
+    images: percent of X with a near-duplicate in N. A part without images is NaN. UserError where prepare or audit has
+    not run.
     """
     index, truth = read_table(paths.images / INDEX), masks.folder(paths)
     groups = read_table(paths.audit / "groups.csv")

@@ -40,8 +40,8 @@ class Picture:
 class Page:
     """What a report is made of.
 
-    gaps: sentences on what is missing. pictures: those that were drawn. row: the row whose cases are shown first.
-    facts: provenance. timings: stage, ended, seconds, peak_mib.
+    gaps: sentences on what is missing. audit: tables about the data set. pictures: those that were drawn. row: the row
+    whose cases are shown first. facts: provenance. timings: stage, ended, seconds, peak_mib.
     """
 
     profile: str
@@ -49,6 +49,7 @@ class Page:
     verdict: Verdict
     gaps: Sequence[str]
     tables: Sequence[Table]
+    audit: Sequence[Table]
     pictures: Sequence[Picture]
     cases: Cases
     row: str

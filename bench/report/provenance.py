@@ -7,7 +7,6 @@ from pathlib import Path
 from bench.files import digest
 from bench.firewall import read_stages, status
 from bench.git import git
-from bench.precision import resolve
 from bench.store import PACKAGES
 
 LOCK = Path("requirements/run.txt")
@@ -23,7 +22,6 @@ def provenance() -> dict[str, str]:
         **{package: _version(package) for package in PACKAGES},
         "processor": _processor(),
         "GPU": _gpu(),
-        "precision: auto": f"{resolve('auto', 'cpu')} on this processor",
         **{f"mask firewall: {name}": value for name, value in status(read_stages(PIPELINE)).items()},
     }
 

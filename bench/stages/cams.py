@@ -23,7 +23,7 @@ def run(paths: Paths, settings: Settings) -> None:
                     "options": options,
                     "weights": weights,
                     "seed": seeds.training,
-                    **machine(settings.engine),
+                    **machine(settings.engine, options["optimisation"]["precision"]),
                 },
                 inputs={
                     "index": paths.images / INDEX,

@@ -13,13 +13,15 @@ from bench.schema import Engine
 from bench.store import RECORD, Item
 
 
-def machine(engine: Engine) -> dict[str, str | int]:
-    """device, threads and what precision "auto" means, as part of an item's settings.
+def machine(engine: Engine, precision: str = "fp32") -> dict[str, str | int]:
+    """device and threads as part of an item's settings, and with precision "auto" what that means here.
 
     Device "auto" becomes "cuda" where there is a GPU on this machine. On a cluster "cuda" is taken at its word: its
     GPUs may be on other machines.
     """
-    return {"device": (device := _device(engine)), "threads": engine.threads, "auto_precision": resolve("auto", device)}
+    device = _device(engine)
+    found: dict[str, str | int] = {"device": device, "threads": engine.threads}
+    return found | ({"auto_precision": resolve("auto", device)} if precision == "auto" else {})
 
 
 def _device(engine: Engine) -> str:

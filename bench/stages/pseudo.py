@@ -33,10 +33,17 @@ def box_item(paths: Paths, settings: Settings, name: str, boxes: Path) -> Item:
         options["weights"] = SAM[settings.pseudo.variant].sha256
     small = settings.segmenter if settings.pseudo.trained_here else None
     options["sizes"] = small.sizes.model_dump() if small else None
+    # Only Segment Anything knows a GPU; the others' items would hold a share of it for nothing.
+    sam = settings.pseudo.segmenter == "sam"
+    engine = settings.engine if sam else settings.engine.model_copy(update={"device": "cpu"})
     return Item(
         name=name,
         function="bench.items.pseudo:run",
-        settings={**options, "image_size": settings.prepare.image_size, **machine(settings.engine)},
+        settings={
+            **options,
+            "image_size": settings.prepare.image_size,
+            **machine(engine, settings.pseudo.precision),
+        },
         inputs={**inputs, "selection": boxes},
     )
 

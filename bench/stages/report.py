@@ -13,13 +13,14 @@ from bench.files import digest, read_json, replacing_file, replacing_folder
 from bench.methods import FLOOR, methods
 from bench.metrics import mean_scores
 from bench.paths import SAM_PHANTOM, Paths
-from bench.report.audit import audit_section
+from bench.precision import resolve
+from bench.report.audit import audit_section, audit_tables
 from bench.report.cases import gather_cases
 from bench.report.drawn import FIGURES, Results, draw, of_diagnostics
 from bench.report.gaps import gaps
 from bench.report.page import Page, pictures, render
 from bench.report.provenance import provenance
-from bench.report.tables import read_tables
+from bench.report.tables import Table, read_tables
 from bench.report.verdict import conclude
 from bench.rows import NOT_RUNNABLE, OURS, ROWS, THRESHOLD, Row, control_rows, method_rows, oracle_rows
 from bench.rows import predictions as predictions_folder
@@ -33,7 +34,11 @@ def run(paths: Paths, settings: Settings) -> None:
     seeds = settings.seeds.runs[0]
     per_image = of_run(read_table(paths.evaluation / "per_image.csv"), seeds)
     metrics = read_json(paths.reports / "metrics.json")
-    facts = provenance() | {"images (SHA-256)": digest(paths.images / ORIGINALS)[:16], "seeds": seeds_named(settings)}
+    facts = provenance() | {
+        "precision auto, on this machine": resolve("auto", _device(settings)),
+        "images (SHA-256)": digest(paths.images / ORIGINALS)[:16],
+        "seeds": seeds_named(settings),
+    }
     with replacing_folder(paths.reports / "figures") as out:
         draw(Results(paths, settings, per_image, _folders(paths, settings, seeds), metrics, FLOOR), out)
     text = _text(paths, settings, seeds, per_image, facts)
@@ -42,6 +47,13 @@ def run(paths: Paths, settings: Settings) -> None:
         file.write_text(text, encoding="utf-8")
     with replacing_file(paths.reports / "report.html") as file:
         file.write_text(page, encoding="utf-8")
+
+
+def _device(settings: Settings) -> str:
+    """Where an item would compute on this machine."""
+    import torch
+
+    return "cuda" if settings.engine.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _page(
@@ -79,6 +91,7 @@ def _page(
         verdict=conclude(settings, segmenter, claims, metrics, floor),
         gaps=gaps(settings, metrics, not_runnable, tables, [picture.figure.name for picture in drawn], stages),
         tables=tables,
+        audit=_audit(paths, settings),
         pictures=drawn,
         cases=cases,
         row=OURS.id if OURS.id in ran else ran[0],
@@ -111,7 +124,8 @@ def _text(
 
 ## Data audit
 
-{_audit(paths, settings)}
+{audit_section(_audit(paths, settings))}
+
 ## What the machinery learnt ({seeds.name})
 
 {_checks(paths, seeds, per_image)}
@@ -156,11 +170,11 @@ and at an earlier commit.
 """
 
 
-def _audit(paths: Paths, settings: Settings) -> str:
+def _audit(paths: Paths, settings: Settings) -> list[Table]:
     """Near-duplicates, overlays and leaks of the data set, and how many images have several masks."""
     mask_counts = read_table(masks.folder(paths) / masks.COUNTS)
     leaks = read_json(paths.reports / "metrics.json")["leaks"]
-    return audit_section(settings, read_json(paths.audit / "summary.json"), mask_counts, leaks)
+    return audit_tables(settings, read_json(paths.audit / "summary.json"), mask_counts, leaks)
 
 
 def _table(file: Path) -> str:

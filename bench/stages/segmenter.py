@@ -19,7 +19,10 @@ def run(paths: Paths, settings: Settings) -> None:
         item = Item(
             name=SAM_PHANTOM,
             function="bench.items.segmenter:run",
-            settings={**settings.segmenter.model_dump(), **machine(settings.engine)},
+            settings={
+                **settings.segmenter.model_dump(),
+                **machine(settings.engine, settings.segmenter.optimisation.precision),
+            },
             inputs={},
         )
         items.append((SAM_PHANTOM, item))

@@ -78,7 +78,7 @@ def segmentation_item(paths: Paths, settings: Settings, row: Row, seeds: Seeds, 
             "recipe": recipe.model_dump(),
             "weights": pins(recipe),
             "seed": seeds.training,
-            **machine(settings.engine),
+            **machine(settings.engine, recipe.optimisation.precision),
         },
         inputs={**shared, **inputs},
     )

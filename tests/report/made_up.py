@@ -68,6 +68,7 @@ def made_up_page(folder: Path) -> Page:
         verdict=Verdict(EVIL, [EVIL], {"holds": [], "fails": [Claim(EVIL, "I", EVIL)], "cannot tell": []}),
         gaps=[EVIL],
         tables=[Table("table2", "Table II", EVIL, columns, wide)],
+        audit=[Table("audit", "What the audit found", EVIL, ["Images", "Total"], [["All", "780"], [EVIL, "1"]])],
         pictures=pictures(folder),
         cases=cases,
         row="gt_whole",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report.audit import audit_section
+from bench.report.audit import audit_section, audit_tables
 from bench.settings import load
 
 SETTINGS = load("busi", Path(__file__).resolve().parents[2] / "params.yaml")
@@ -28,7 +28,7 @@ def section(cross_class_pairs: list[list[str]]) -> str:
         "colour_by_class": {"benign": 11, "malignant": 1, "normal": 0},
         "annotated_by_class": {"benign": 175, "malignant": 48, "normal": 8},
     }
-    return audit_section(SETTINGS, found, MASKS, LEAKS)
+    return audit_section(audit_tables(SETTINGS, found, MASKS, LEAKS))
 
 
 def cells(text: str, title: str) -> list[str]:
@@ -38,12 +38,12 @@ def cells(text: str, title: str) -> list[str]:
 
 def test_images_are_counted_by_class_and_leaks_by_split():
     text = section([])
-    assert cells(text, "Images") == ["437", "210", "133", "780"]
+    assert cells(text, "All") == ["437", "210", "133", "780"]
     assert cells(text, "With a near-duplicate") == ["217", "42", "67", "326"]
     assert cells(text, "With several masks") == ["2", "0", "0", "2"]
     assert cells(text, "split-0") == ["37 (28.7 %)", "47 (30.1 %)"]
     assert "227 pairs in 143 groups" in text
-    assert "protocol `paper`" in text
+    assert "(protocol paper)" in text
 
 
 def test_pairs_are_listed_and_long_lists_are_cut():

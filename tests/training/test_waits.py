@@ -19,13 +19,16 @@ def waits(size_of_v: int, row: str) -> int:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
-        train_segmentation(row, longer, settings(), 0, WEIGHTS, context("cuda", 2, "bf16"))
-        torch.cuda.set_sync_debug_mode("default")
+        try:
+            train_segmentation(row, longer, settings(), 0, WEIGHTS, context("cuda", 2, "bf16"))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
     return sum("synchroniz" in str(one.message) for one in caught)
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_more_updates_are_no_more_waits(row):
-    waits(8, row)
-    # Passes over the images are begun anew, which may wait; each has as many updates as images are drawn.
-    assert waits(8, row) == waits(12, row)
+    waits(8, row)  # what is set up once in a process
+    two_updates, three_updates = waits(8, row), waits(12, row)
+    # The epoch's losses are asked for, so none at all would mean that nothing was counted.
+    assert 0 < two_updates == three_updates
