@@ -22,8 +22,8 @@ AHEAD = 2
 def in_order(work: Callable[..., R], tasks: Iterable[tuple[Any, ...]], processes: int) -> Iterator[R]:
     """work(*task) of every task, in their order; the same for any number of processes.
 
-    Tasks are taken as they are needed, a few a process ahead. One process is this one; with more of them work, tasks and
-    results must be picklable. Raises what `work` raises, and UserError when a process dies.
+    Tasks are taken as they are needed, a few a process ahead. One process is this one; with more of them work, tasks
+    and results must be picklable. Raises what `work` raises, and UserError when a process dies.
     """
     if processes == 1:
         yield from starmap(work, tasks)

@@ -78,12 +78,7 @@ def test_every_item_computes_in_what_auto_meant(meant, monkeypatch, tmp_path):
     recipe = settings.row("gt_whole").model_dump()
     items = {
         "cams": {"method": "amr", "options": settings.cams["amr"], "seed": 0},
-        "segmentation": {
-            "row": "gt_whole",
-            "images": "whole",
-            "seed": 0,
-            "recipe": settings.row("gt_whole").model_dump(),
-        },
+        "segmentation": {"row": "gt_whole", "images": "whole", "seed": 0, "recipe": recipe},
         "segmenter": settings.segmenter.model_dump(),
         "pseudo": pseudo,
     }

@@ -31,8 +31,8 @@ def audit_tables(
     caption = (
         f"Near-duplicates: {found['pairs']} pairs in {found['groups']} groups (largest group: "
         f"{found['largest_group']}). Their thumbnails of {options.thumbnail} px correlate above {options.ncc:g}, with "
-        f"up to {100 * options.crop:g} % of height and width cropped off one of the two. Text and calipers are found by "
-        "a detector (METHOD part A). "
+        f"up to {100 * options.crop:g} % of height and width cropped off one of the two. Text and calipers are found "
+        "by a detector (METHOD part A). "
         f"Pixel for pixel the same: {_listed(found['exact_duplicates'])}. "
         f"Pairs across classes: {_listed(found['cross_class_pairs'])}."
     )
