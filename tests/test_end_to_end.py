@@ -32,6 +32,8 @@ TRAINED = {
     "oracle": ("oracle_oaa_cam",),
     "controls": CONTROL_ROWS,
 }
+# Settings of Algorithm 1 under which L is V: below the paper's 250 a CAM may have no region, and then it is not in L.
+EVERYTHING = {"top_fraction": 1.0, "upper_level": 255}
 WITHOUT_MASKS = ("cams", "select", "segmenter", "pseudo", "crf", "train_weak")
 
 
@@ -351,7 +353,7 @@ def test_nothing_weak_needs_a_mask(copied, tmp_path, capsys):
 
 def test_mean_teacher_rows_are_not_runnable_when_u_is_empty(copied, capsys):
     content = params()
-    content[PROFILE]["select"]["top_fraction"] = 1.0
+    content[PROFILE]["select"].update(EVERYTHING)
     content[PROFILE]["train"]["rows"] = {"pseudo_subset": {}, "pseudo_mean_teacher": {}}
     write_params(copied, content)
     run(copied, "select", "pseudo", "train_weak", "evaluate", "tables")
@@ -401,7 +403,7 @@ def test_each_control_is_trained_like_its_row_on_another_selection(finished):
 def test_a_control_of_the_same_images_gives_the_bytes_of_its_row(copied):
     """Everything selected: whatever the control, it learns from the images of pseudo_subset in the same order."""
     content = params()
-    content[PROFILE]["select"]["top_fraction"] = 1.0
+    content[PROFILE]["select"].update(EVERYTHING)
     content[PROFILE]["controls"]["selections"] = ["random_subset"]
     write_params(copied, content)
     run(copied, "select", "pseudo", "train_weak", "controls")
