@@ -388,6 +388,10 @@ class Segmentation(Pretrained):
     def architecture(self) -> str:
         return self.encoder
 
+    def with_optimisation(self, **changes: Any) -> "Segmentation":
+        """The same recipe with other values in its optimisation, which are not checked."""
+        return self.model_copy(update={"optimisation": self.optimisation.model_copy(update=changes)})
+
     @model_validator(mode="after")
     def _batch(self) -> "Segmentation":
         if self.mean_teacher.labelled_per_batch >= self.optimisation.batch_size:

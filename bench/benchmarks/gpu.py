@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 from threading import Barrier
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,7 @@ IMAGES, EPOCHS = 320, 3
 # Kinds of rows, and whether they have a teacher.
 ROWS = {"gt_whole": False, "pseudo_mean_teacher": True}
 SHARED_ROW, TOGETHER, SHARED_EPOCHS = "gt_whole", (1, 2, 4), 10
+# How long one of several processes waits for the others to be warm.
 START_SECONDS = 300.0
 MATRIX, ROUNDS = 8192, 10
 Training = Callable[[int], object]
@@ -109,7 +111,7 @@ def trainings(settings: Settings, device: str, images: int = IMAGES) -> dict[str
 
 def _images(count: int, size: int) -> ImageSet:
     draw = np.random.default_rng(0)
-    labels = np.arange(count, dtype=np.int64) % 6 > 0
+    labels = np.arange(count) % 6 > 0
     return ImageSet(
         [str(number) for number in range(count)],
         draw.integers(0, 256, (count, size, size), np.uint8),
@@ -117,7 +119,7 @@ def _images(count: int, size: int) -> ImageSet:
     )
 
 
-def _train_method(method: str, options: dict, images: ImageSet, device: str, epochs: int) -> None:  # type: ignore[type-arg]
+def _train_method(method: str, options: dict[str, Any], images: ImageSet, device: str, epochs: int) -> None:
     """Train a method; the second step of one that has two takes one epoch, whatever `epochs` is."""
     block = methods()[method].settings.model_validate(options)
     where = context(device, 2, resolve(block.optimisation.precision, device))
@@ -128,9 +130,8 @@ def _train_method(method: str, options: dict, images: ImageSet, device: str, epo
 
 
 def _train_row(row: str, settings: Settings, count: int, device: str, epochs: int) -> None:
-    recipe = settings.row(row)
-    optimisation = recipe.optimisation.model_copy(update={"epochs": epochs})
-    precision = resolve(optimisation.precision, device)
+    recipe = settings.row(row).with_optimisation(epochs=epochs).model_copy(update={"initialisation": "none"})
+    where = context(device, 2, resolve(recipe.optimisation.precision, device))
     images = _images(count, settings.prepare.image_size).images
     masks, half = (images > 200).astype(np.uint8), count // 2
     data = (
@@ -138,15 +139,14 @@ def _train_row(row: str, settings: Settings, count: int, device: str, epochs: in
         if ROWS[row]
         else TrainingSet(images, masks, None, count)
     )
-    recipe = recipe.model_copy(update={"optimisation": optimisation, "initialisation": "none"})
-    train_segmentation(row, data, recipe, 0, Path(), context(device, 2, precision))
+    train_segmentation(row, data, recipe, 0, Path(), where)
 
 
 def measure(train: Training, rate: float, images: int = IMAGES) -> dict[str, float]:
     """images/s, TFLOP/s and its share of `rate` in percent, peak memory in GiB of one training, alone on the GPU."""
     with contextlib.redirect_stdout(io.StringIO()):
         # Differences, because a training takes more than its epochs.
-        counted = count(train, 2) - count(train, 1)
+        counted = operations(train, 2) - operations(train, 1)
         torch.cuda.reset_peak_memory_stats()
         taken = seconds(partial(train, 1 + EPOCHS)) - seconds(partial(train, 1))
     per_second = images * EPOCHS / taken
@@ -159,7 +159,7 @@ def measure(train: Training, rate: float, images: int = IMAGES) -> dict[str, flo
     }
 
 
-def count(train: Training, epochs: int) -> int:
+def operations(train: Training, epochs: int) -> int:
     """Floating-point operations of convolutions and matrix products in `epochs` epochs and what goes with them."""
     with FlopCounterMode(display=False) as counter:
         train(epochs)

@@ -62,10 +62,7 @@ def compare(paths: Paths, settings: Settings, seeds: int) -> pd.DataFrame:
 def _item(paths: Paths, settings: Settings, precision: Precision, seed: int) -> Item:
     labels = {"labels": masks.folder(paths) / STORE}
     item = segmentation_item(paths, settings, ROW, settings.seeds.runs[0], labels)
-    recipe = settings.row(ROW.id)
-    changed = recipe.model_copy(
-        update={"optimisation": recipe.optimisation.model_copy(update={"precision": precision})}
-    )
+    changed = settings.row(ROW.id).with_optimisation(precision=precision)
     name = f"{ROW.id}, {precision}, training seed {seed}"
     return replace(item, name=name, settings={**item.settings, "recipe": changed.model_dump(), "seed": seed})
 

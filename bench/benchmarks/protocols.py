@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.benchmarks.precision import interval
+from bench.benchmarks.precision import ROW, interval
 from bench.data import masks
 from bench.data.images import INDEX, STORE, read_table
 from bench.data.splits import group_numbers, grouped_split, paper_split
@@ -24,13 +24,11 @@ from bench.files import replacing_file
 from bench.metrics import per_image_iou
 from bench.paths import Paths
 from bench.progress import say
-from bench.rows import ROWS
 from bench.seeds import Seeds
 from bench.settings import Settings, load
 from bench.stages.training import segmentation_item
 from bench.store import Item
 
-ROW = next(row for row in ROWS if row.id == "gt_whole")
 PROTOCOLS = ("paper", "grouped")
 SPLITS = Path(".bench/protocols")
 # What is told apart: all test images, those with a near-duplicate in N, those without.
@@ -98,8 +96,7 @@ def _item(paths: Paths, settings: Settings, protocol: str, seed: int, split: pd.
     item = segmentation_item(paths, settings, ROW, Seeds(seed, 0), {"labels": masks.folder(paths) / STORE})
     recipe = settings.row(ROW.id)
     if epochs:
-        optimisation = recipe.optimisation.model_copy(update={"epochs": epochs})
-        recipe = recipe.model_copy(update={"optimisation": optimisation})
+        recipe = recipe.with_optimisation(epochs=epochs)
     return replace(
         item,
         name=f"{ROW.id}, {protocol}, split seed {seed}",

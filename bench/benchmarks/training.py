@@ -87,8 +87,7 @@ def _noise(count: int) -> TrainingSet:
 def _ours(data: TrainingSet, recipe: Segmentation, device: str, cores: int) -> Callable[[int], object]:
     def train(epochs: int) -> None:
         where = context(device, cores, resolve(recipe.optimisation.precision, device))
-        optimisation = recipe.optimisation.model_copy(update={"epochs": epochs})
-        train_segmentation("ours", data, recipe.model_copy(update={"optimisation": optimisation}), 0, Path(), where)
+        train_segmentation("ours", data, recipe.with_optimisation(epochs=epochs), 0, Path(), where)
 
     return train
 

@@ -10,7 +10,7 @@ def test_every_training_of_a_profile_runs_for_as_many_epochs_as_asked():
     found = gpu.trainings(settings, "cpu", images=4)
     assert set(found) == {*settings.cams, "gt_whole", "pseudo_mean_teacher"}
     for name, train in found.items():
-        assert 0 < gpu.count(train, 1) < gpu.count(train, 2), name
+        assert 0 < gpu.operations(train, 1) < gpu.operations(train, 2), name
 
 
 def test_without_a_gpu_it_says_so(monkeypatch, capsys):
