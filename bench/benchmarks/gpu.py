@@ -64,7 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     say(machine())
     rate = matrix_rate()
     say(f"bf16 product of {MATRIX} x {MATRIX} matrices: {rate / 1e12:.0f} TFLOP/s")
-    alone = [{"training": name, **measure(train, rate)} for name, train in trainings(settings, "cuda").items()]
+    alone = []
+    for name, train in trainings(settings, "cuda").items():
+        alone.append({"training": name, **measure(train, rate)})
+        say(f"{name}: {alone[-1]['images/s']:.0f} images/s")
     say(pd.DataFrame(alone).round(2).to_markdown(index=False))
     shared = [{"at once": count, "images/s": together(options.profile, count)} for count in TOGETHER]
     say(pd.DataFrame(shared).round(0).to_markdown(index=False))

@@ -1,0 +1,116 @@
+"""Stages side by side: the order of dvc.yaml is kept, and a failure stops what has not begun."""
+
+import threading
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bench.cli import STAGES, main
+from bench.errors import UserError
+from bench.together import before, run_stages
+
+ROOT = Path(__file__).resolve().parents[1]
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+SECONDS = 20
+
+
+def test_a_stage_waits_for_all_whose_outputs_it_reads():
+    needs = before(PIPELINE, list(STAGES))
+    assert needs["download"] == set()
+    assert needs["cams"] == {"prepare", "split"}
+    assert needs["crf"] == {"prepare", "cams"}
+    assert {"crf", "pseudo", "select"} <= needs["train_weak"]
+    assert {"tables", "evaluate", "audit"} <= needs["report"]
+
+
+def test_of_stages_that_are_named_only_those_wait():
+    assert before(PIPELINE, ["crf", "train_gt", "train_weak"]) == {
+        "crf": set(),
+        "train_gt": set(),
+        "train_weak": {"crf"},
+    }
+
+
+def test_what_does_not_wait_for_each_other_runs_at_once():
+    meeting = threading.Barrier(2, timeout=SECONDS)
+    order = []
+
+    def stage(name: str) -> int:
+        if name in ("left", "right"):
+            meeting.wait()
+        order.append(name)
+        return 0
+
+    run_stages({"last": {"left", "right"}, "left": {"first"}, "right": {"first"}, "first": set()}, stage)
+    assert order[0] == "first"
+    assert order[-1] == "last"
+    assert len(order) == 4
+
+
+def test_after_a_failure_nothing_begins_and_what_runs_ends():
+    failed = threading.Event()
+    begun, ended = [], []
+
+    def stage(name: str) -> int:
+        begun.append(name)
+        if name == "broken":
+            failed.set()
+            return 2
+        assert failed.wait(SECONDS)
+        ended.append(name)
+        return 0
+
+    with pytest.raises(UserError, match="broken ended with 2"):
+        run_stages({"broken": set(), "slow": set(), "after both": {"broken", "slow"}, "after slow": {"slow"}}, stage)
+    assert set(begun) == {"broken", "slow"}
+    assert ended == ["slow"]
+
+
+def test_stages_that_wait_for_each_other_are_named():
+    with pytest.raises(ValueError, match="one, other"):
+        run_stages({"one": {"other"}, "other": {"one"}}, lambda name: 0)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder in which a stage prints its name and profile and, if it is `crf`, fails."""
+    for name in ("params.yaml", "dvc.yaml"):
+        (tmp_path / name).write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "bench.py").write_text(
+        "import sys; print('doing', *sys.argv[1:]); sys.exit(3 if sys.argv[1] == 'crf' else 0)", encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_command_runs_stages_of_its_profile_and_prints_whose_line_it_is(project, capfd):
+    assert main(["all", "--profile", "phantom", "select", "cams"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line for line in lines if "doing" in line] == [
+        "cams: doing cams --profile phantom",
+        "select: doing select --profile phantom",
+    ]
+
+
+def test_the_command_without_names_runs_every_stage_until_one_fails(project, capfd):
+    assert main(["all", "--profile", "phantom"]) == 2
+    told = capfd.readouterr()
+    assert "error: stage crf ended with 3" in told.err
+    begun = {line.split(": doing ")[0] for line in told.out.splitlines() if "doing" in line}
+    assert {"download", "cams", "crf"} <= begun
+    assert not begun & {"train_weak", "evaluate", "report"}
+
+
+@pytest.mark.parametrize("arguments", [["--profile", "phantom", "nonsense"], ["--profile", "nonsense"]])
+def test_what_is_unknown_is_named_in_one_line(project, capfd, arguments):
+    assert main(["all", *arguments]) == 2
+    message = capfd.readouterr().err
+    assert "nonsense" in message
+    assert message.count("\n") == 1
+
+
+def test_without_a_pipeline_the_message_says_where_to_go(project, capfd):
+    (project / "dvc.yaml").unlink()
+    assert main(["all", "--profile", "phantom"]) == 2
+    assert "dvc.yaml" in capfd.readouterr().err
