@@ -34,7 +34,7 @@ def test_every_benchmark_prints_a_ratio(monkeypatch, capsys):
     monkeypatch.setattr(crf, "TYPICAL_SIZE", (48, 40))
     monkeypatch.setattr(cams, "SIZE", 32)
     monkeypatch.setattr(cams, "ROUNDS", 1)
-    monkeypatch.setattr(training, "SIZE", 32)
+    monkeypatch.setattr(training, "PROFILE", {"cpu": "phantom"})
     monkeypatch.setattr(training, "ROUNDS", 1)
     assert main(["--images", "2"]) == 0
     output = capsys.readouterr().out
@@ -43,7 +43,7 @@ def test_every_benchmark_prints_a_ratio(monkeypatch, capsys):
     assert lines[0].startswith("| DenseCRF, 2 phantoms ")
     assert lines[1].startswith("| CAMs, 2 images, ResNet18, 32 px ")
     assert lines[2].startswith("| SAM ViT-B, 2 images, 48 x 40, cpu ")
-    assert lines[3].startswith("| resnet18 U-Net, 32 px, 2 epochs of 32 images, ")
+    assert lines[3].startswith("| resnet18 U-Net, 64 px, 2 epochs of 16 images, ")
     assert all(re.search(r"\| \d+\.\d\d +\|$", line) for line in lines)
 
 
