@@ -27,9 +27,10 @@ def mirror_sum(maps: torch.Tensor) -> torch.Tensor:
 
 def _batches(images: np.ndarray, what: str | None, context: Context) -> Iterator[torch.Tensor]:
     """Batches of uint8 grey images as float (b, 1, S, S) on the device; progress is shown as `what`, if at all."""
-    starts = range(0, len(images), BATCH)
-    for start in track(starts, what) if what else starts:
-        yield to_float(torch.from_numpy(images[start : start + BATCH]).to(context.device))
+    # All at once: every transfer waits for the GPU, and longer where several items share it.
+    batches = torch.split(torch.from_numpy(images).to(context.device), BATCH)
+    for batch in track(batches, what) if what else batches:
+        yield to_float(batch)
 
 
 @torch.no_grad()
@@ -56,8 +57,8 @@ def multi_scale_cams(
             summed = mirror_sum(maps.float())
             total = total + functional.interpolate(summed, size=size, mode="bilinear", align_corners=False)
         assert isinstance(total, torch.Tensor)
-        parts.append((total / (total.amax((2, 3), keepdim=True) + EPSILON)).cpu().numpy())
-    return np.concatenate(parts)
+        parts.append(total / (total.amax((2, 3), keepdim=True) + EPSILON))
+    return _joined(parts)
 
 
 def plain_cams(net: torch.nn.Module, images: np.ndarray, scales: Sequence[float], context: Context) -> np.ndarray:
@@ -95,8 +96,8 @@ def mirrored_logits(
     for batch in _batches(images, "logits", context):
         with context.autocast():
             logits = logits_of(with_mirror(normalise(batch)))
-        parts.append(((logits[0::2] + logits[1::2]).float() / 2).cpu().numpy())
-    return np.concatenate(parts)
+        parts.append((logits[0::2] + logits[1::2]).float() / 2)
+    return _joined(parts)
 
 
 @torch.no_grad()
@@ -109,5 +110,10 @@ def probabilities(maps_of: Callable[[torch.Tensor], torch.Tensor], images: np.nd
     for batch in _batches(images, "maps", context):
         with context.autocast():
             maps = maps_of(normalise(batch))
-        parts.append(maps.float().cpu().numpy())
-    return np.concatenate(parts)
+        parts.append(maps.float())
+    return _joined(parts)
+
+
+def _joined(parts: list[torch.Tensor]) -> np.ndarray:
+    joined: np.ndarray = torch.cat(parts).cpu().numpy()
+    return joined

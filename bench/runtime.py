@@ -34,7 +34,12 @@ class Context:
 
 
 def context(device: str, threads: int, precision: str, checkpoints: Path | None = None) -> Context:
-    """Set the process up and give the context. `device` is "cpu" or "cuda" (resolve "auto" before)."""
+    """Set the process up and give the context. `device` is "cpu" or "cuda", `precision` "fp32" or "bf16".
+
+    Raises ValueError for another one: what "auto" means is resolved before.
+    """
+    if device not in ("cpu", "cuda") or precision not in ("fp32", "bf16"):
+        raise ValueError(f"device {device!r} with precision {precision!r}: resolve them before")
     torch.set_num_threads(threads)
     # As use_deterministic_algorithms, which also imports the compiler; that takes seconds in every process.
     torch.set_deterministic_debug_mode("default" if device == "cuda" else "error")

@@ -11,15 +11,13 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from bench.errors import UserError
-from bench.firewall import outputs, overlap, places, read_stages
+from bench.pipeline import PIPELINE, outputs, overlap, places, read_stages
 from bench.progress import say
 from bench.settings import load
 
-PIPELINE = Path("dvc.yaml")
 _printing = threading.Lock()
 
 

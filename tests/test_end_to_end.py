@@ -286,6 +286,20 @@ def test_rows_that_are_not_finished_are_gaps_and_nothing_is_computed(copied, cap
     assert read_metrics(copied)["table2"]["pseudo_whole"]["tumor_iou"] is not None
 
 
+def test_true_boxes_whose_masks_are_not_finished_are_a_gap(copied, monkeypatch):
+    monkeypatch.chdir(copied)
+    for record in (copied / ".bench/runs").glob("*/item.json"):
+        if json.loads(record.read_text())["name"].startswith("true boxes"):
+            shutil.rmtree(record.parent)
+    for stage in ("controls", "evaluate", "tables", "report"):
+        assert main([stage, "--profile", PROFILE, "--finished"]) == 0
+    (line,) = [line for line in (copied / REPORTS / "controls.md").read_text().splitlines() if "| oracle_box " in line]
+    assert "not judged" in line
+    assert (
+        "oracle_box, split-0-training-0: not runnable: not finished" in (copied / REPORTS / "report.html").read_text()
+    )
+
+
 def test_a_change_of_the_selection_reaches_what_comes_after_it_and_nothing_else(copied, capsys):
     content = params()
     content[PROFILE]["select"]["alpha1"] = 30.0

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from bench.firewall import passed_on, read_stages, status
+from bench.firewall import passed_on, status
+from bench.pipeline import read_stages
 
 
 def stages() -> dict:

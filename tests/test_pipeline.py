@@ -12,7 +12,8 @@ import yaml
 
 from bench import sources
 from bench.cli import STAGES
-from bench.firewall import PLACES, any_profile, mask_readers, outputs, overlap
+from bench.firewall import PLACES, mask_readers
+from bench.pipeline import any_profile, outputs, overlap
 from bench.sources import HARNESS, closure, imports, source_file
 
 ROOT = Path(__file__).resolve().parents[1]

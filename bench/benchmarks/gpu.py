@@ -1,7 +1,8 @@
 """What a GPU makes of a profile's trainings: `python -m bench.benchmarks.gpu --profile busi-scratch`.
 
 Each kind of training alone: images a second, share of the measured matrix rate, peak memory. Then several of one kind
-side by side on the same GPU. On noise images of the profile's size; nothing is kept but what is printed.
+side by side on the same GPU. With --kernels only where the time of one goes. On noise images of the profile's size;
+nothing is kept but what is printed.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.benchmarks.timing import seconds
@@ -44,6 +46,7 @@ SHARED_ROW, TOGETHER, SHARED_EPOCHS = "gt_whole", (1, 2, 4), 10
 # How long one of several processes waits for the others to be warm.
 START_SECONDS = 300.0
 MATRIX, ROUNDS = 8192, 10
+KERNELS = 30
 Training = Callable[[int], object]
 
 
@@ -53,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m bench.benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--profile", default="busi-scratch")
+    parser.add_argument("--kernels", action="store_true", help=f"only where the time of {SHARED_ROW} goes, by kernel")
     options = parser.parse_args(arguments)
     try:
         settings = load(options.profile, ROOT / PARAMS)
@@ -62,6 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     say(machine())
+    if options.kernels:
+        say(kernels(trainings(settings, "cuda")[SHARED_ROW]))
+        return 0
     rate = matrix_rate()
     say(f"bf16 product of {MATRIX} x {MATRIX} matrices: {rate / 1e12:.0f} TFLOP/s")
     alone = []
@@ -160,6 +167,16 @@ def measure(train: Training, rate: float, images: int = IMAGES) -> dict[str, flo
         "of the matrix rate, %": 100 * rate_here / rate,
         "peak memory, GiB": torch.cuda.max_memory_allocated() / 2**30,
     }
+
+
+def kernels(train: Training) -> str:
+    """Table of the kernels and calls that take most of an epoch's time, after one that warms up; processor and GPU."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        train(1)
+        with profile() as profiler:
+            train(1)
+    by = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+    return str(profiler.key_averages().table(sort_by=by, row_limit=KERNELS, max_name_column_width=80))
 
 
 def operations(train: Training, epochs: int) -> int:

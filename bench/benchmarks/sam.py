@@ -11,6 +11,7 @@ from segment_anything import SamPredictor, sam_model_registry
 
 from bench.benchmarks.timing import Comparison, seconds
 from bench.data.phantom import render
+from bench.precision import resolve
 from bench.progress import say
 from bench.prompting import Prompt
 from bench.prompting.sam import TITLES, SamSegmenter
@@ -22,7 +23,6 @@ IMAGES = {"cpu": 4, "cuda": 32}
 # What each way does before its time counts: a GPU loads and picks kernels for the first batch.
 WARM_UP = {"cpu": 0, "cuda": 4}
 VARIANT = {"cpu": "vit_b", "cuda": "vit_h"}
-PRECISION = "bf16"
 
 
 def measure(images: int | None) -> Comparison:
@@ -32,6 +32,7 @@ def measure(images: int | None) -> Comparison:
     rounding turns over depends on the weights, so the agreement does not carry over.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    precision = resolve("auto", device)
     variant, count = VARIANT[device], images or IMAGES[device]
     context(device, len(os.sched_getaffinity(0)), "fp32")
     torch.manual_seed(0)
@@ -42,14 +43,14 @@ def measure(images: int | None) -> Comparison:
     plain_seconds = seconds(lambda: plain.extend(_one_by_one(SamPredictor(model), prompts)))
     with tempfile.TemporaryDirectory() as folder:
         torch.save(model.state_dict(), Path(folder) / "random.pth")
-        segmenter = SamSegmenter(variant, Path(folder) / "random.pth", Path(folder), device, PRECISION)
+        segmenter = SamSegmenter(variant, Path(folder) / "random.pth", Path(folder), device, precision)
     list(segmenter.segment_all(prompts[: WARM_UP[device]]))
     ours: list[np.ndarray] = []
     our_seconds = seconds(lambda: ours.extend(segmenter.segment_all(prompts)))
     agreement = [(one & other).sum() / max(1, (one | other).sum()) for one, other in zip(plain, ours, strict=True)]
     say(f"agreement of the masks: IoU {np.mean(agreement):.3f}, lowest {min(agreement):.3f} (random weights)")
     work = f"{TITLES[variant]}, {count} images, {TYPICAL_SIZE[0]} x {TYPICAL_SIZE[1]}, {device}"
-    return Comparison(work, "SamPredictor, fp32", plain_seconds, f"batches, fused attention, {PRECISION}", our_seconds)
+    return Comparison(work, "SamPredictor, fp32", plain_seconds, f"batches, fused attention, {precision}", our_seconds)
 
 
 def _prompt(number: int) -> Prompt:

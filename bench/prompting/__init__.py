@@ -34,7 +34,7 @@ class Segmenter(Protocol):
         """
 
     def segment_all(self, prompts: Iterable[Prompt]) -> Iterator[npt.NDArray[np.bool_]]:
-        """The masks of many prompts, in their order; prompts are taken as they are needed, a batch at most ahead."""
+        """The masks of many prompts, in their order; prompts are taken as they are needed, a few ahead."""
         for image, box in prompts:
             yield self.segment(image, box)
 

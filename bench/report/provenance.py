@@ -5,12 +5,12 @@ import platform
 from pathlib import Path
 
 from bench.files import digest
-from bench.firewall import read_stages, status
+from bench.firewall import status
 from bench.git import git
+from bench.pipeline import PIPELINE, read_stages
 from bench.store import PACKAGES
 
 LOCK = Path("requirements/run.txt")
-PIPELINE = Path("dvc.yaml")
 
 
 def provenance() -> dict[str, str]:

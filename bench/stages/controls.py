@@ -19,10 +19,9 @@ from bench.seeding import seed_for
 from bench.seeds import Seeds
 from bench.selection import CORNERS
 from bench.settings import Settings
-from bench.stages.common import run_and_lay_out
 from bench.stages.pseudo import box_item
 from bench.stages.select import select_maps, summarise
-from bench.stages.training import train_rows
+from bench.stages.training import run_finished, train_rows
 
 BOXES = "boxes"
 
@@ -43,7 +42,7 @@ def run(paths: Paths, settings: Settings) -> None:
     items = [
         (seeds.name, box_item(paths, settings, f"true boxes, {seeds.name}", file)) for seeds, file in boxes.items()
     ]
-    run_and_lay_out(items, settings.engine, paths.controls / ORACLE_BOX)
+    run_finished(items, settings.engine, paths.controls / ORACLE_BOX)
 
     def inputs_of(_row: Row, seeds: Seeds) -> dict[str, Path]:
         folder = paths.pseudo / seeds.name

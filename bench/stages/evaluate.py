@@ -50,8 +50,7 @@ def run(paths: Paths, settings: Settings) -> None:
     for seeds in settings.seeds.runs:
         for row in track(rows, f"evaluate {seeds.name}"):
             folder = predictions(paths, row, seeds)
-            if (folder / NOT_RUNNABLE).is_file():
-                reason = (folder / NOT_RUNNABLE).read_text(encoding="utf-8").strip()
+            if reason := _why_not(folder):
                 not_runnable.append({"row": row.id, **seeds.columns, "reason": reason})
             else:
                 judged.append(judge_predictions(folder, truth, index).assign(row=row.id, **seeds.columns))
@@ -59,7 +58,10 @@ def run(paths: Paths, settings: Settings) -> None:
         in_x = split[(split["set"] == "K") & (split["category"] != "normal")].reset_index(drop=True)
         judged.append(judge_bounds(in_x, truth).assign(**seeds.columns))
         boxed = paths.controls / ORACLE_BOX / seeds.name
-        judged.append(judge_pseudo_masks(boxed, in_x, truth).assign(row=ORACLE_BOX, **seeds.columns))
+        if reason := _why_not(boxed):
+            not_runnable.append({"row": ORACLE_BOX, **seeds.columns, "reason": reason})
+        else:
+            judged.append(judge_pseudo_masks(boxed, in_x, truth).assign(row=ORACLE_BOX, **seeds.columns))
         selection = read_table(paths.selection / f"{seeds.name}.csv")
         pseudo.append(judge_pseudo_masks(paths.pseudo / seeds.name, selection, truth).assign(**seeds.columns))
         selections.append(
@@ -83,6 +85,12 @@ def run(paths: Paths, settings: Settings) -> None:
         box_ious(rules, blob[None], [blob.shape]).drop(columns="map").to_csv(out / "blob.csv", index=False)
         write_json(out / "not_runnable.json", not_runnable)
         write_json(out / "diagnostics.json", diagnostics)
+
+
+def _why_not(folder: Path) -> str:
+    """Why there are no results in a folder; "" when there are."""
+    note = folder / NOT_RUNNABLE
+    return note.read_text(encoding="utf-8").strip() if note.is_file() else ""
 
 
 def _write(table: pd.DataFrame, first: list[str], file: Path) -> None:

@@ -13,6 +13,7 @@ from bench.files import read_json
 from bench.nets.weights import pins
 from bench.paths import Paths
 from bench.rows import NOT_RUNNABLE, Row, selection
+from bench.schema import Engine
 from bench.seeds import Seeds
 from bench.settings import Settings
 from bench.stages.common import machine, run_and_lay_out
@@ -45,9 +46,19 @@ def train_rows(
                 texts[f"{place}/{NOT_RUNNABLE}"] = reason
             else:
                 items.append((place, segmentation_item(paths, settings, row, seeds, inputs_of(row, seeds))))
-    gaps = unfinished([item for _, item in items], settings.engine)
-    texts |= {f"{place}/{NOT_RUNNABLE}": NOT_FINISHED for (place, _), gap in zip(items, gaps, strict=True) if gap}
-    run_and_lay_out(itertools.compress(items, map(operator.not_, gaps)), settings.engine, folder, texts)
+    run_finished(items, settings.engine, folder, texts)
+
+
+def run_finished(
+    items: Sequence[tuple[str, Item]],
+    engine: Engine,
+    folder: Path,
+    notes: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """As `run_and_lay_out`; what is not finished where nothing may be computed gets a file not_runnable.txt instead."""
+    gaps = unfinished([item for _, item in items], engine)
+    texts = {f"{place}/{NOT_RUNNABLE}": NOT_FINISHED for (place, _), gap in zip(items, gaps, strict=True) if gap}
+    run_and_lay_out(itertools.compress(items, map(operator.not_, gaps)), engine, folder, {**notes, **texts})
 
 
 def _why_not(row: Row, summary: dict[str, Any]) -> str:

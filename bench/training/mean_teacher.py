@@ -11,6 +11,9 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 class Teacher(torch.nn.Module):
     """The moving average of a student, as a network of its own: `module`, in evaluation mode and without gradients.
 
+    decay: in [0, 1), the most that an update keeps of the old teacher. buffers: whether BatchNorm statistics are
+    averaged as well.
+
     torch's AveragedModel asks the GPU several times an update how many updates there were; this one counts itself, so
     that an update waits for nothing.
     """

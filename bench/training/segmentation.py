@@ -16,6 +16,7 @@ from bench.runtime import Context, generator, seeded_initialisation
 from bench.schema import Segmentation
 from bench.training.augment import normalise, random_affine, to_float, warp
 from bench.training.checkpoint import Checkpoint, Part
+from bench.training.compiled import compile_in_place, first_update_timed
 from bench.training.loop import EndlessBatches, optimise
 from bench.training.losses import consistency_loss, consistency_weight, supervised_loss
 from bench.training.mean_teacher import Teacher
@@ -67,6 +68,10 @@ def train_segmentation(
         teacher = Teacher(student, settings.mean_teacher.ema_decay, settings.mean_teacher.ema_buffers)
     per_epoch = updates_per_epoch(data, settings)
     losses, draws = _losses(student, teacher, data, settings, per_epoch, seed, context)
+    if settings.compile:
+        for net in (student, teacher.module) if teacher else (student,):
+            compile_in_place(net, settings.compile)
+        losses = first_update_timed(losses, what)
     nets: dict[str, Part] = {"student": student, **({"teacher": teacher} if teacher else {})}
     history = optimise(
         what,
@@ -142,9 +147,9 @@ def _with_noise(grey: torch.Tensor, scale: float, limit: float, draw: torch.Gene
 def predict(net: torch.nn.Module, images: np.ndarray, context: Context) -> np.ndarray:
     """Tumour probability of uint8 grey images (n, S, S): float16 (n, S, S) in [0, 1]."""
     parts = []
-    for start in range(0, len(images), PREDICTION_BATCH):
-        batch = torch.from_numpy(images[start : start + PREDICTION_BATCH]).to(context.device)
+    for batch in torch.split(torch.from_numpy(images).to(context.device), PREDICTION_BATCH):
         with context.autocast():
             logits = net(normalise(to_float(batch)))
-        parts.append(logits.float().softmax(1)[:, 1].half().cpu().numpy())
-    return np.concatenate(parts)
+        parts.append(logits.float().softmax(1)[:, 1].half())
+    probabilities: np.ndarray = torch.cat(parts).cpu().numpy()
+    return probabilities

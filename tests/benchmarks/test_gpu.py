@@ -13,6 +13,11 @@ def test_every_training_of_a_profile_runs_for_as_many_epochs_as_asked():
         assert 0 < gpu.operations(train, 1) < gpu.operations(train, 2), name
 
 
+def test_the_kernels_of_an_epoch_are_listed():
+    settings = load("phantom", ROOT / PARAMS)
+    assert "conv" in gpu.kernels(gpu.trainings(settings, "cpu", images=4)["gt_whole"])
+
+
 def test_without_a_gpu_it_says_so(monkeypatch, capsys):
     monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)
     assert gpu.main([]) == 2

@@ -34,6 +34,7 @@ def settings(epochs: int = 1, updates: str = "per_v", learning_rate: float = 1e-
             },
             "augmentation": {"horizontal_flip": True, "vertical_flip": True, "rotation_degrees": 20.0},
             "updates": updates,
+            "compile": None,
             "mean_teacher": {
                 "labelled_per_batch": 2,
                 "consistency_weight": 0.1,
