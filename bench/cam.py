@@ -26,8 +26,11 @@ def mirror_sum(maps: torch.Tensor) -> torch.Tensor:
 
 
 def _batches(images: np.ndarray, what: str | None, context: Context) -> Iterator[torch.Tensor]:
-    """Batches of uint8 grey images as float (b, 1, S, S) on the device; progress is shown as `what`, if at all."""
-    # All at once: every transfer waits for the GPU, and longer where several items share it.
+    """Batches of uint8 grey images as float (b, 1, S, S) on the device; progress is shown as `what`, if at all.
+
+    On a GPU it is the progress of giving work to it, which is ahead of what is done.
+    """
+    # One transfer for all: each waits until the GPU has done what it was given, other processes' turns included.
     batches = torch.split(torch.from_numpy(images).to(context.device), BATCH)
     for batch in track(batches, what) if what else batches:
         yield to_float(batch)

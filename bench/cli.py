@@ -5,7 +5,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from bench import compare, needs, store_commands, sweep_commands, together
+from bench import compare, needs, side_by_side, store_commands, sweep_commands
 from bench.errors import UserError
 from bench.paths import Paths
 from bench.settings import load
@@ -31,7 +31,7 @@ STAGES = {
 }
 # Modules with add_arguments(parser) and run(options), and what they do.
 COMMANDS = {
-    "all": (together, "all stages, or those named, side by side: for a machine with a GPU"),
+    "all": (side_by_side, "all stages, or those named; what needs the processor runs beside what needs the GPU"),
     "fetch": (needs, "bring and verify all that a profile takes from the network, so that its stages run without one"),
     "store": (store_commands, "list, verify or clean up the run store"),
     "sweep": (sweep_commands, "|L| and its quality over a grid of Algorithm 1's settings, without training"),

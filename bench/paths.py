@@ -96,7 +96,7 @@ class Paths:
 
     @property
     def controls(self) -> Path:
-        """<selection>/seed-<s>.csv and .json, boxes/seed-<s>.csv, oracle_box/seed-<s>/ as in pseudo."""
+        """<selection>/<run>.csv and .json, boxes/<run>.csv, oracle_box/<run>/ as in pseudo."""
         return self.data / "controls"
 
     @property

@@ -89,3 +89,9 @@ def test_every_item_computes_in_what_auto_meant(meant, monkeypatch, tmp_path):
         assert '"precision": "auto"' in json.dumps(block), name
         with pytest.raises(ReachedError, match=meant):
             module.run({**block, **own}, {}, tmp_path)
+
+
+@pytest.mark.parametrize(("device", "chosen"), [("auto", "fp32"), ("cpu", "auto")])
+def test_a_context_takes_nothing_that_is_still_auto(device, chosen):
+    with pytest.raises(ValueError, match="resolve them before"):
+        bench.runtime.context(device, 1, chosen)

@@ -21,13 +21,16 @@ from bench.selection import CORNERS
 from bench.settings import Settings
 from bench.stages.pseudo import box_item
 from bench.stages.select import select_maps, summarise
-from bench.stages.training import run_finished, train_rows
+from bench.stages.training import run_or_note_gaps, train_rows
 
 BOXES = "boxes"
 
 
 def run(paths: Paths, settings: Settings) -> None:
-    """Write controls/ (selections, true boxes of X and their masks) and predictions/controls/<row>/<run>/."""
+    """Write controls/ (selections, true boxes of X and their masks) and predictions/controls/<row>/<run>/.
+
+    Masks and rows that are not finished where nothing may be computed are a file not_runnable.txt.
+    """
     index = read_table(paths.images / INDEX)
     with replacing_folder(paths.controls) as out:
         for seeds in settings.seeds.runs:
@@ -42,7 +45,7 @@ def run(paths: Paths, settings: Settings) -> None:
     items = [
         (seeds.name, box_item(paths, settings, f"true boxes, {seeds.name}", file)) for seeds, file in boxes.items()
     ]
-    run_finished(items, settings.engine, paths.controls / ORACLE_BOX)
+    run_or_note_gaps(items, settings.engine, paths.controls / ORACLE_BOX)
 
     def inputs_of(_row: Row, seeds: Seeds) -> dict[str, Path]:
         folder = paths.pseudo / seeds.name

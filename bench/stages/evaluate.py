@@ -50,7 +50,7 @@ def run(paths: Paths, settings: Settings) -> None:
     for seeds in settings.seeds.runs:
         for row in track(rows, f"evaluate {seeds.name}"):
             folder = predictions(paths, row, seeds)
-            if reason := _why_not(folder):
+            if reason := _gap(folder):
                 not_runnable.append({"row": row.id, **seeds.columns, "reason": reason})
             else:
                 judged.append(judge_predictions(folder, truth, index).assign(row=row.id, **seeds.columns))
@@ -58,7 +58,7 @@ def run(paths: Paths, settings: Settings) -> None:
         in_x = split[(split["set"] == "K") & (split["category"] != "normal")].reset_index(drop=True)
         judged.append(judge_bounds(in_x, truth).assign(**seeds.columns))
         boxed = paths.controls / ORACLE_BOX / seeds.name
-        if reason := _why_not(boxed):
+        if reason := _gap(boxed):
             not_runnable.append({"row": ORACLE_BOX, **seeds.columns, "reason": reason})
         else:
             judged.append(judge_pseudo_masks(boxed, in_x, truth).assign(row=ORACLE_BOX, **seeds.columns))
@@ -87,7 +87,7 @@ def run(paths: Paths, settings: Settings) -> None:
         write_json(out / "diagnostics.json", diagnostics)
 
 
-def _why_not(folder: Path) -> str:
+def _gap(folder: Path) -> str:
     """Why there are no results in a folder; "" when there are."""
     note = folder / NOT_RUNNABLE
     return note.read_text(encoding="utf-8").strip() if note.is_file() else ""

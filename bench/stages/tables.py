@@ -1,6 +1,6 @@
 """Tables I to III, metrics.json, paired comparisons, controls, diagnostics, and the paper's claims."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -21,7 +21,7 @@ from bench.files import read_json, replacing_file, write_json
 from bench.methods import methods
 from bench.paths import Paths
 from bench.progress import say
-from bench.rows import OURS, ROWS, Row, control_rows, method_rows
+from bench.rows import OURS, ROWS, control_rows, method_rows
 from bench.schema import BusiData
 from bench.seeds import AXES, Seeds
 from bench.settings import Settings
@@ -85,7 +85,7 @@ def run(paths: Paths, settings: Settings) -> None:
             f"{title}, IoU in percent on the test set X",
             iou_frame(rows, headline, pooled, with_paper, cells),
             f"{caption} Means of per-image IoUs at the original image size; pooled: IoU of summed pixel counts. "
-            f"{interval_note(settings.seeds)}{_gaps(paths, rows)}",
+            f"{interval_note(settings.seeds)}{_gaps(paths, [row.id for row in rows])}",
         )
         metrics[name] = headline
     metrics["leaks"] = _leaks(paths, settings, duplicates)
@@ -100,14 +100,14 @@ def run(paths: Paths, settings: Settings) -> None:
         paths.reports / "pairs",
         "Rows of Tables II and III against each other, tumour IoU in points on the test set X",
         pairs_frame(families, settings.seeds),
-        f"{made_with} {PAIRS_NOTE} {note}{_gaps(paths, [*ablation, *baselines])}",
+        f"{made_with} {PAIRS_NOTE} {note}{_gaps(paths, [row.id for row in (*ablation, *baselines)])}",
     )
     trained = [*ablation, *baselines]
     _write(
         paths.reports / "seeds",
         "Runs of Tables II and III, tumour IoU in percent on the test set X",
         spread_frame(trained, {row.id: spread(per_image, row.id) for row in trained}, settings.seeds),
-        f"{made_with} {SPREAD_NOTE}{_gaps(paths, trained)}",
+        f"{made_with} {SPREAD_NOTE}{_gaps(paths, [row.id for row in trained])}",
     )
     findings = _findings(paths, per_image, with_paper, groups)
     _write(paths.reports / "claims", "The paper's claims", claims_frame(findings), f"{made_with} {CLAIMS_NOTE} {note}")
@@ -132,7 +132,7 @@ def _write_controls(
         paths.reports / "controls",
         "Controls, IoU in percent on the test set X",
         controls_frame(rows, found, pairs, segmenter, settings.seeds),
-        f"{made_with} {CONTROLS_NOTE} {interval_note(settings.seeds)}{gap(rows)}{_gaps(paths, rows)}",
+        f"{made_with} {CONTROLS_NOTE} {interval_note(settings.seeds)}{gap(rows)}{_gaps(paths, shown)}",
     )
 
 
@@ -169,9 +169,8 @@ def _leaks(paths: Paths, settings: Settings, groups: pd.DataFrame) -> dict[str, 
     return {file.stem: leaks(read_table(file), groups) for file in files}
 
 
-def _gaps(paths: Paths, rows: Sequence[Row]) -> str:
-    """Sentences on the rows without results."""
-    shown = {row.id for row in rows}
+def _gaps(paths: Paths, shown: Collection[str]) -> str:
+    """Sentences on the rows, of those shown, without results."""
     return "".join(
         f" {gap['row']}, {Seeds(*(gap[axis] for axis in AXES)).name}: not runnable: {gap['reason']}."
         for gap in read_json(paths.evaluation / "not_runnable.json")

@@ -46,10 +46,10 @@ def train_rows(
                 texts[f"{place}/{NOT_RUNNABLE}"] = reason
             else:
                 items.append((place, segmentation_item(paths, settings, row, seeds, inputs_of(row, seeds))))
-    run_finished(items, settings.engine, folder, texts)
+    run_or_note_gaps(items, settings.engine, folder, texts)
 
 
-def run_finished(
+def run_or_note_gaps(
     items: Sequence[tuple[str, Item]],
     engine: Engine,
     folder: Path,

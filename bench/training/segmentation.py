@@ -16,7 +16,7 @@ from bench.runtime import Context, generator, seeded_initialisation
 from bench.schema import Segmentation
 from bench.training.augment import normalise, random_affine, to_float, warp
 from bench.training.checkpoint import Checkpoint, Part
-from bench.training.compiled import compile_in_place, first_update_timed
+from bench.training.compiled import Network, compiled, first_update_timed
 from bench.training.loop import EndlessBatches, optimise
 from bench.training.losses import consistency_loss, consistency_weight, supervised_loss
 from bench.training.mean_teacher import Teacher
@@ -67,10 +67,15 @@ def train_segmentation(
     if data.unlabelled is not None:
         teacher = Teacher(student, settings.mean_teacher.ema_decay, settings.mean_teacher.ema_buffers)
     per_epoch = updates_per_epoch(data, settings)
-    losses, draws = _losses(student, teacher, data, settings, per_epoch, seed, context)
+    student_in_use: Network = student
+    teacher_in_use: Network | None = teacher
     if settings.compile:
-        for net in (student, teacher.module) if teacher else (student,):
-            compile_in_place(net, settings.compile)
+        # What earlier items of this process compiled counts towards a limit, beyond which nothing more is compiled.
+        torch.compiler.reset()
+        student_in_use = compiled(student, settings.compile, context.device)
+        teacher_in_use = compiled(teacher, settings.compile, context.device) if teacher else None
+    losses, draws = _losses(student_in_use, teacher_in_use, data, settings, per_epoch, seed, context)
+    if settings.compile:
         losses = first_update_timed(losses, what)
     nets: dict[str, Part] = {"student": student, **({"teacher": teacher} if teacher else {})}
     history = optimise(
@@ -87,8 +92,8 @@ def train_segmentation(
 
 
 def _losses(
-    student: torch.nn.Module,
-    teacher: torch.nn.Module | None,
+    student: Network,
+    teacher: Network | None,
     data: TrainingSet,
     settings: Segmentation,
     per_epoch: int,

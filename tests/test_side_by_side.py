@@ -1,5 +1,8 @@
 """Stages side by side: the order of dvc.yaml is kept, and a failure stops what has not begun."""
 
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -8,11 +11,13 @@ import yaml
 
 from bench.cli import STAGES, main
 from bench.errors import UserError
-from bench.together import before, run_stages
+from bench.settings import PARAMS, load
+from bench.side_by_side import TRAINING, before, run_stages, taking_turns
 
 ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 SECONDS = 20
+NO_TURNS = frozenset[str]()
 
 
 def test_a_stage_waits_for_all_whose_outputs_it_reads():
@@ -42,10 +47,39 @@ def test_what_does_not_wait_for_each_other_runs_at_once():
         order.append(name)
         return 0
 
-    run_stages({"last": {"left", "right"}, "left": {"first"}, "right": {"first"}, "first": set()}, stage)
+    run_stages({"last": {"left", "right"}, "left": {"first"}, "right": {"first"}, "first": set()}, NO_TURNS, stage)
     assert order[0] == "first"
     assert order[-1] == "last"
     assert len(order) == 4
+
+
+def test_those_that_take_turns_run_one_at_a_time_beside_the_others():
+    beside, trainings = threading.Event(), []
+
+    def stage(name: str) -> int:
+        if name == "crf":
+            assert beside.wait(SECONDS)
+            return 0
+        trainings.append(name)
+        # A second training would be in the list while the first one waits.
+        threading.Event().wait(0.1)
+        assert trainings[-1] == name
+        if len(trainings) == 3:
+            beside.set()
+        return 0
+
+    names = ["crf", "train_gt", "controls", "train_weak"]
+    run_stages({name: set() for name in names}, TRAINING, stage)
+    assert trainings == names[1:]
+
+
+def test_prompting_takes_turns_with_the_trainings_where_it_needs_the_gpu():
+    assert "pseudo" in taking_turns(load("busi", ROOT / PARAMS))
+    assert "pseudo" not in taking_turns(load("busi-scratch", ROOT / PARAMS))
+
+
+def test_every_stage_that_trains_takes_turns():
+    assert {name for name, stage in PIPELINE.items() if "bench/training" in stage["do"]["deps"]} == TRAINING
 
 
 def test_after_a_failure_nothing_begins_and_what_runs_ends():
@@ -62,14 +96,16 @@ def test_after_a_failure_nothing_begins_and_what_runs_ends():
         return 0
 
     with pytest.raises(UserError, match="broken ended with 2"):
-        run_stages({"broken": set(), "slow": set(), "after both": {"broken", "slow"}, "after slow": {"slow"}}, stage)
+        run_stages(
+            {"broken": set(), "slow": set(), "after both": {"broken", "slow"}, "after slow": {"slow"}}, NO_TURNS, stage
+        )
     assert set(begun) == {"broken", "slow"}
     assert ended == ["slow"]
 
 
 def test_stages_that_wait_for_each_other_are_named():
     with pytest.raises(ValueError, match="one, other"):
-        run_stages({"one": {"other"}, "other": {"one"}}, lambda name: 0)
+        run_stages({"one": {"other"}, "other": {"one"}}, NO_TURNS, lambda name: 0)
 
 
 @pytest.fixture
@@ -91,6 +127,33 @@ def test_the_command_runs_stages_of_its_profile_and_prints_whose_line_it_is(proj
         "cams: doing cams --profile phantom",
         "select: doing select --profile phantom",
     ]
+
+
+def test_a_stage_that_a_signal_ended_is_named_with_it(project, capfd):
+    (project / "bench.py").write_text("import os; os.kill(os.getpid(), 9)", encoding="utf-8")
+    assert main(["all", "--profile", "phantom", "crf"]) == 2
+    assert "stage crf ended by signal 9 (Killed)" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_of_the_command_alone_ends_its_stages_too(project, number, code):
+    (project / "bench.py").write_text(
+        "import pathlib, time\n"
+        "try:\n"
+        "    print('begun', flush=True)\n"
+        "    time.sleep(600)\n"
+        "except KeyboardInterrupt:\n"
+        "    pathlib.Path('interrupted').touch()\n",
+        encoding="utf-8",
+    )
+    line = "import sys; sys.path.insert(0, sys.argv.pop(1)); from bench.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-P", "-c", line, str(ROOT), "all", "--profile", "phantom", "crf"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "crf: begun\n"
+        process.send_signal(number)
+        assert process.wait(SECONDS) == code
+    assert (project / "interrupted").is_file()
 
 
 def test_the_command_without_names_runs_every_stage_until_one_fails(project, capfd):
