@@ -9,8 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import Any
 
 from bench.errors import UserError
@@ -20,6 +21,7 @@ from bench.settings import Settings, load
 
 # Stages that train networks. They take turns: each counts the whole GPU, or all cores, as its own.
 TRAINING = frozenset({"cams", "segmenter", "train_gt", "train_weak", "oracle", "controls"})
+TABLES, DIAGNOSTIC = {"train_gt", "train_weak"}, {"oracle", "controls"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,12 +37,10 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"there is no {PIPELINE} - give the command in the project's folder")
     if unknown := [name for name in options.stages if name not in pipeline]:
         raise UserError(f"no such stage: {', '.join(unknown)} - the stages are {', '.join(pipeline)}")
+    needs = diagnostics_last(before(pipeline, options.stages or list(pipeline)))
     processes = Processes(options.profile)
-    # Ended by a batch system, it ends its stages as after Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    run_stages(
-        before(pipeline, options.stages or list(pipeline)), taking_turns(settings), processes.run, processes.stop
-    )
+    with _interruptible():
+        run_stages(needs, taking_turns(settings), processes.run, processes.stop)
 
 
 def before(pipeline: Mapping[str, Any], chosen: Collection[str]) -> dict[str, set[str]]:
@@ -53,6 +53,11 @@ def before(pipeline: Mapping[str, Any], chosen: Collection[str]) -> dict[str, se
         }
         for name in chosen
     }
+
+
+def diagnostics_last(needs: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """The same, but what trains the diagnostics' rows waits for what trains those of the tables."""
+    return {name: needed | (TABLES & needs.keys() if name in DIAGNOSTIC else set()) for name, needed in needs.items()}
 
 
 def taking_turns(settings: Settings) -> frozenset[str]:
@@ -89,10 +94,43 @@ def run_stages(
                     else:
                         done.add(name)
         except BaseException:
-            stop()
+            _stop_all(stop, running)
             raise
     if failed:
         raise UserError(f"stage {', '.join(failed)} - its lines above say why; what is finished is kept")
+
+
+def _stop_all(stop: Callable[[], None], running: Collection[Future[int]]) -> None:
+    """Wait for what runs to stop; a further Ctrl-C asks it again."""
+    while True:
+        stop()
+        try:
+            wait(running)
+        except KeyboardInterrupt:
+            continue
+        return
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Inside, SIGTERM and SIGHUP interrupt as Ctrl-C does, and Ctrl-C does so even where it was ignored.
+
+    What is ignored here the stages would ignore as well, and a command in a script's background ignores SIGINT.
+    """
+
+    def interrupt(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    previous = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            previous[number] = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 class Processes:
@@ -101,33 +139,41 @@ class Processes:
     def __init__(self, profile: str) -> None:
         self.profile = profile
         self.running: set[subprocess.Popen[str]] = set()
-        self.printing = threading.Lock()
+        self.stopped = False
+        self.starting, self.printing = threading.Lock(), threading.Lock()
 
     def run(self, name: str) -> int:
-        """Run a stage and give its exit code; each line that it prints is printed with its name."""
+        """Run a stage and give its exit code, 130 after `stop`; each line that it prints is printed with its name."""
         start = time.monotonic()
         command: Sequence[str] = (sys.executable, "-m", "bench", name, "--profile", self.profile)
-        # In a group of its own, so that Ctrl-C reaches it once, through `stop`.
-        with subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            process_group=0,
-        ) as process:
+        with self.starting:
+            if self.stopped:
+                return 130
+            # In a group of its own, so that Ctrl-C reaches it once, through `stop`.
+            process = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+                process_group=0,
+            )
             self.running.add(process)
+        with process:
             assert process.stdout is not None
             for line in process.stdout:
                 self._say(name, line.rstrip())
-        self.running.discard(process)
+        with self.starting:
+            self.running.discard(process)
         self._say(name, f"ended {_how(process.returncode)} after {time.monotonic() - start:.0f} s")
         return process.returncode
 
     def stop(self) -> None:
-        """Interrupt what runs, as Ctrl-C does: finished items are kept, the others go on from their checkpoints."""
-        for process in list(self.running):
-            process.send_signal(signal.SIGINT)
+        """Interrupt what runs, as Ctrl-C does, and start nothing more; what is finished is kept."""
+        with self.starting:
+            self.stopped = True
+            for process in self.running:
+                process.send_signal(signal.SIGINT)
 
     def _say(self, name: str, line: str) -> None:
         with self.printing:

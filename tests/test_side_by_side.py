@@ -12,7 +12,7 @@ import yaml
 from bench.cli import STAGES, main
 from bench.errors import UserError
 from bench.settings import PARAMS, load
-from bench.side_by_side import TRAINING, before, run_stages, taking_turns
+from bench.side_by_side import TRAINING, Processes, before, diagnostics_last, run_stages, taking_turns
 
 ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -35,6 +35,12 @@ def test_of_stages_that_are_named_only_those_wait():
         "train_gt": set(),
         "train_weak": {"crf"},
     }
+
+
+def test_the_diagnostics_train_after_the_tables_where_both_are_asked_for():
+    needs = diagnostics_last(before(PIPELINE, ["cams", "train_weak", "oracle", "controls"]))
+    assert needs["oracle"] == needs["controls"] == {"cams", "train_weak"}
+    assert needs["train_weak"] == set()
 
 
 def test_what_does_not_wait_for_each_other_runs_at_once():
@@ -135,25 +141,39 @@ def test_a_stage_that_a_signal_ended_is_named_with_it(project, capfd):
     assert "stage crf ended by signal 9 (Killed)" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interruption_of_the_command_alone_ends_its_stages_too(project, number, code):
+@pytest.mark.parametrize(
+    ("trap", "number"),
+    [("", signal.SIGINT), ("", signal.SIGTERM), ("trap '' INT;", signal.SIGTERM), ("", signal.SIGHUP)],
+)
+def test_an_interruption_of_the_command_alone_ends_its_stages_too(project, trap, number):
     (project / "bench.py").write_text(
         "import pathlib, time\n"
         "try:\n"
         "    print('begun', flush=True)\n"
-        "    time.sleep(600)\n"
+        "    time.sleep(60)\n"
         "except KeyboardInterrupt:\n"
         "    pathlib.Path('interrupted').touch()\n",
         encoding="utf-8",
     )
     line = "import sys; sys.path.insert(0, sys.argv.pop(1)); from bench.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-P", "-c", line, str(ROOT), "all", "--profile", "phantom", "crf"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "crf: begun\n"
-        process.send_signal(number)
-        assert process.wait(SECONDS) == code
+    shell = ["sh", "-c", f'{trap} exec "$@"', "sh"]
+    with subprocess.Popen([*shell, *command], stdout=subprocess.PIPE, encoding="utf-8") as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "crf: begun\n"
+            process.send_signal(number)
+            assert process.wait(SECONDS) == 130
+        finally:
+            process.kill()
     assert (project / "interrupted").is_file()
+
+
+def test_what_was_stopped_starts_nothing_more(project, capfd):
+    processes = Processes("phantom")
+    processes.stop()
+    assert processes.run("crf") == 130
+    assert capfd.readouterr().out == ""
 
 
 def test_the_command_without_names_runs_every_stage_until_one_fails(project, capfd):

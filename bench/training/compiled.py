@@ -17,11 +17,11 @@ Losses = Callable[[int], dict[str, torch.Tensor]]
 def compiled(net: Network, mode: str, device: torch.device) -> Network:
     """What torch.compile makes of `net` in `mode`, with the same parameters and buffers; `net` itself stays plain.
 
-    Raises UserError on a processor without the C++ compiler that it needs there.
+    Raises UserError without the compiler that it needs: of C++ on a processor, of C on a GPU.
     """
-    compiler = os.environ.get("CXX", "g++")
-    if device.type == "cpu" and not shutil.which(compiler):
-        raise UserError(f"compile: {mode} needs a C++ compiler, and there is no {compiler} - install it, or set null")
+    wanted = [os.environ.get("CXX", "g++")] if device.type == "cpu" else [os.environ.get("CC", "gcc"), "clang"]
+    if not any(map(shutil.which, wanted)):
+        raise UserError(f"compile: {mode} needs {' or '.join(wanted)}, which is not here - install it, or set null")
     faster: Network = torch.compile(net, mode=mode, dynamic=False)
     return faster
 

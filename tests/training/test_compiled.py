@@ -34,10 +34,22 @@ def test_a_compiled_mean_teacher_learns_what_the_plain_one_learns(tmp_path, caps
     assert list(kept) == list(net.state_dict())
 
 
-def test_without_a_compiler_the_message_says_so(monkeypatch):
-    monkeypatch.setenv("CXX", "no-such-compiler")
+@needs_compiler
+def test_a_later_item_of_the_same_process_is_compiled_too(monkeypatch):
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
+    faster = settings().model_copy(update={"compile": "default"})
+    for seed in range(3):
+        counters.clear()
+        train_segmentation("subset", ROWS["subset"], faster, seed, WEIGHTS, context("cpu", 2, "fp32"))
+        assert counters["stats"]["unique_graphs"] == 1
+
+
+@pytest.mark.parametrize(("device", "variable"), [("cpu", "CXX"), ("cuda", "CC")])
+def test_without_a_compiler_the_message_says_so(device, variable, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv(variable, "no-such-compiler")
     with pytest.raises(UserError, match="no-such-compiler"):
-        compiled(torch.nn.Linear(1, 1), "default", torch.device("cpu"))
+        compiled(torch.nn.Linear(1, 1), "default", torch.device(device))
 
 
 def test_the_first_update_is_told_once(capsys):
