@@ -82,9 +82,11 @@ def test_every_item_computes_in_what_auto_meant(meant, monkeypatch, tmp_path):
         "segmenter": settings.segmenter.model_dump(),
         "pseudo": pseudo,
     }
+    # Imported before anything is replaced, or they would keep what stands in for it.
+    modules = {name: importlib.import_module(f"bench.items.{name}") for name in items}
     monkeypatch.setattr(bench.runtime, "context", tell)
     for name, block in items.items():
-        module = importlib.import_module(f"bench.items.{name}")
+        module = modules[name]
         monkeypatch.setattr(module, "context", tell, raising=False)
         assert '"precision": "auto"' in json.dumps(block), name
         with pytest.raises(ReachedError, match=meant):
