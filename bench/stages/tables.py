@@ -96,18 +96,19 @@ def run(paths: Paths, settings: Settings) -> None:
         "II": compare(per_image, list(combinations([row.id for row in ablation], 2)), groups),
         "III": compare(per_image, [(one.id, other.id) for one in ours for other in baselines], groups),
     }
+    trained = [*ablation, *baselines]
+    gaps = _gaps(paths, [row.id for row in trained])
     _write(
         paths.reports / "pairs",
         "Rows of Tables II and III against each other, tumour IoU in points on the test set X",
         pairs_frame(families, settings.seeds),
-        f"{made_with} {PAIRS_NOTE} {note}{_gaps(paths, [row.id for row in (*ablation, *baselines)])}",
+        f"{made_with} {PAIRS_NOTE} {note}{gaps}",
     )
-    trained = [*ablation, *baselines]
     _write(
         paths.reports / "seeds",
         "Runs of Tables II and III, tumour IoU in percent on the test set X",
         spread_frame(trained, {row.id: spread(per_image, row.id) for row in trained}, settings.seeds),
-        f"{made_with} {SPREAD_NOTE}{_gaps(paths, [row.id for row in trained])}",
+        f"{made_with} {SPREAD_NOTE}{gaps}",
     )
     findings = _findings(paths, per_image, with_paper, groups)
     _write(paths.reports / "claims", "The paper's claims", claims_frame(findings), f"{made_with} {CLAIMS_NOTE} {note}")
