@@ -19,7 +19,7 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
     Raises UserError when the disk refuses the write (full, read-only), leaving `path` as it was.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    temporary = temporary_beside(path)
     try:
         with refusals_explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,19 +36,38 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
     What stood at `path` before is gone afterwards. Raises UserError when the disk refuses the write.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    temporary = temporary_beside(path)
     try:
         with refusals_explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.mkdir()
             yield temporary
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            before = temporary_beside(path)
+            with suppress(FileNotFoundError):
+                path.replace(before)
             temporary.replace(path)
+            _delete(before)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def discard(path: Path) -> None:
+    """Remove a file, link or folder; killed midway, it leaves a hidden leftover and never half of what was there."""
+    doomed = temporary_beside(path)
+    path.replace(doomed)
+    _delete(doomed)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A hidden name in the same folder that nothing has yet."""
+    return path.with_name(f".{path.name.lstrip('.')}.{uuid.uuid4().hex[:12]}.tmp")
 
 
 # The disk's own refusals; any other error inside a block is the block's, and is passed on as it is.

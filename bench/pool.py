@@ -40,7 +40,8 @@ def in_order(work: Callable[..., R], tasks: Iterable[tuple[Any, ...]], processes
             yield waiting.popleft().result()
     except BrokenProcessPool as error:
         raise UserError(
-            "a process of this item died, perhaps for want of memory - lower engine.threads and run again"
+            "a process of this item died, perhaps for want of memory - free some and run again, or lower "
+            "engine.threads, which computes every item anew"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

@@ -122,10 +122,10 @@ def _explained(error: RayError, item: Item) -> BaseException:
     """What became of an item: its own error, with its remote traceback as a note, or the loss of its worker."""
     if isinstance(error, LOST):
         reason = " ".join(str(error).split())
+        fewer = "a larger engine.gpus_per_item" if on_gpu(item) else "engine.kind: inline"
         return UserError(
             f"{item.name}: its process was lost {RETRIES + 1} times, perhaps for want of memory - run again to go on"
-            " from its last checkpoint, with fewer items at once (engine.threads, engine.gpus_per_item). Ray says:"
-            f" {reason}"
+            f" from its last checkpoint, with fewer items at once ({fewer}). Ray says: {reason}"
         )
     # An error that cannot be made again here arrives as one of Ray's that holds its text.
     cause: BaseException = error.cause if isinstance(error, RayTaskError) else error

@@ -7,7 +7,6 @@ for a node, checkpoints go back to it while the item computes, and the result go
 
 import importlib.metadata
 import os
-import shutil
 import socket
 import tempfile
 import threading
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 from ray.exceptions import RayError, RayTaskError
 
 from bench.errors import UserError
-from bench.files import digest, replacing_file
+from bench.files import digest, discard, replacing_file
 from bench.progress import say
 from bench.store import CHECKPOINTS, OUT, PACKAGES, Item, Store
 
@@ -205,7 +204,7 @@ def _cache() -> Path:
     for place in folder.iterdir():
         with suppress(OSError):
             if time.time() - place.stat().st_mtime > UNUSED_SECONDS:
-                shutil.rmtree(place) if place.is_dir() else place.unlink()
+                discard(place)
     return folder
 
 

@@ -2,9 +2,7 @@
 
 import argparse
 import os
-import shutil
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -17,7 +15,7 @@ from tabulate import tabulate
 
 from bench.engine import STORE
 from bench.errors import UserError
-from bench.files import read_json, refusals_explained
+from bench.files import discard, read_json, refusals_explained
 from bench.progress import say, track
 from bench.store import CHECKPOINTS, LOCK, PARTIAL, RECORD, Store, digests
 
@@ -81,18 +79,15 @@ def verify(store: Store, remove: bool) -> None:
     damaged, unknown = 0, 0
     for key in track(_finished(store), "verifying"):
         folder = store.root / key
-        try:
-            record = read_json(folder / RECORD) if (folder / RECORD).exists() else None
-            unknown += record is None
-            wrong = _differences(record["files"], digests(folder)) if record else []
-        except (UserError, KeyError, TypeError):
-            wrong = [RECORD]
-        if wrong:
+        unknown += not (folder / RECORD).exists()
+        if wrong := _wrong(folder):
             damaged += 1
             say(f"{key}: damaged: {', '.join(wrong)}")
             if remove:
                 with store.lock(key):
-                    _discard(folder)
+                    # Another process may have removed it, or computed it again, before the lock was ours.
+                    if folder.is_dir() and _wrong(folder):
+                        discard(folder)
     if unknown:
         say(f"without a record, made by earlier code, not verified: {unknown}")
     if damaged and not remove:
@@ -103,8 +98,11 @@ def verify(store: Store, remove: bool) -> None:
 def collect(store: Store, unused_days: float | None, dry_run: bool) -> None:
     """Remove leftovers of killed runs that no process holds, and finished items not used for so many days."""
     freed = 0
-    for folder in _hidden_paths(store, ".tmp"):
-        freed += _remove(folder, "left by a killed run", dry_run)
+    for path in _hidden_paths(store, ".tmp"):
+        # .<key>.<random>.tmp, which a process that holds the key may be filling
+        with _held(store, path.name.split(".")[1]) as held:
+            if held and path.exists():
+                freed += _remove(path, "left by a killed run", dry_run)
     for key in sorted({*_hidden(store, PARTIAL), *_hidden(store, LOCK)}):
         with _held(store, key) as held:
             partial = store.partial(key)
@@ -168,6 +166,15 @@ def _progress(partial: Path) -> str:
     return f": {latest['what']}, epoch {latest['epoch']} of {latest['epochs']}" if latest else ""
 
 
+def _wrong(folder: Path) -> list[str]:
+    """Names of the files of a finished item that are not those of its record; nothing is known without one."""
+    try:
+        record = read_json(folder / RECORD) if (folder / RECORD).exists() else None
+        return _differences(record["files"], digests(folder)) if record is not None else []
+    except (UserError, KeyError, TypeError):
+        return [RECORD]
+
+
 def _differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
     """Names that one of the two lacks or that have other digests."""
     return sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
@@ -188,15 +195,8 @@ def _remove(path: Path, what: str, dry_run: bool) -> int:
     size = _size(path)
     say(f"{path.name}: {what}, {decimal(size)}")
     if not dry_run:
-        _discard(path)
+        discard(path)
     return size
-
-
-def _discard(path: Path) -> None:
-    """Remove a file or folder; killed midway, it leaves a leftover and never half of an item."""
-    doomed = path.with_name(f".{path.name.strip('.')}.{uuid.uuid4().hex[:12]}.tmp")
-    path.replace(doomed)
-    shutil.rmtree(doomed) if doomed.is_dir() else doomed.unlink()
 
 
 def _days(text: str) -> float:

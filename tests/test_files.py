@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,20 @@ def test_a_folder_takes_the_place_of_what_stood_there(tmp_path):
         write_folder(tmp_path / name)
         assert names(tmp_path / name) == ["new.txt"]
     assert names(tmp_path / "kept") == []
+
+
+def test_killed_while_the_old_folder_goes_the_new_one_stands(tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old.txt").write_text("old")
+
+    def killed(_path, ignore_errors=False):
+        if not ignore_errors:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_folder(tmp_path / "out")
+    assert names(tmp_path / "out") == ["new.txt"]
 
 
 def test_nothing_is_seen_before_the_block_ends(tmp_path):

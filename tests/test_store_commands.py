@@ -1,7 +1,9 @@
 """`python -m bench store`: what it shows, what it calls damaged, and what it removes and never removes."""
 
 import os
+import shutil
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +139,31 @@ def test_a_damaged_item_is_named_and_only_removed_when_asked(store, capsys, file
     assert ran(capsys, "verify") == "no item is damaged\n"
 
 
+@pytest.mark.parametrize("meanwhile", ["computed again", "removed"])
+def test_what_another_process_does_before_the_lock_is_ours_is_respected(store, capsys, monkeypatch, meanwhile):
+    made(store, "a")
+    (store.root / "a" / "result").write_text("tex!")
+    lock = Store.lock
+
+    @contextmanager
+    def late(self, key, wait=True):
+        with lock(self, key, wait):
+            shutil.rmtree(store.root / key)
+        if meanwhile == "computed again":
+            made_again(store, key)
+        with lock(self, key, wait):
+            yield
+
+    def made_again(store, key):
+        with monkeypatch.context() as usual:
+            usual.setattr(Store, "lock", lock)
+            made(store, key)
+
+    monkeypatch.setattr(Store, "lock", late)
+    ran(capsys, "verify", "--remove")
+    assert names(store) == (["a"] if meanwhile == "computed again" else [])
+
+
 @pytest.fixture
 def littered(store) -> Store:
     """A finished item, an unfinished one, one that is being computed, and what killed runs leave."""
@@ -146,13 +173,14 @@ def littered(store) -> Store:
     (store.root / ".old.0123456789ab.tmp" / "deep" / "file").write_bytes(b"x" * 500)
     (store.root / ".gone.lock").touch()
     made(store, "held", fails=True)
+    (store.root / ".held.0123456789ab.tmp").touch()
     return store
 
 
 def test_gc_removes_leftovers_and_neither_finished_items_nor_what_a_process_holds(littered, capsys):
     with littered.lock("held"):
         output = ran(capsys, "gc")
-        assert names(littered) == [".held.lock", ".held.partial", "a"]
+        assert names(littered) == [".held.0123456789ab.tmp", ".held.lock", ".held.partial", "a"]
     assert ".b.partial: unfinished item b: AMR, spotlight, epoch 3 of 15, " in output
     assert ".old.0123456789ab.tmp: left by a killed run, 500 bytes\n" in output
     freed = int(output.splitlines()[-1].split()[0])
