@@ -52,6 +52,17 @@ def context(device: str, threads: int, precision: str, checkpoints: Path | None 
     return Context(torch.device(device), precision == "bf16", checkpoints)
 
 
+@contextmanager
+def few_batches() -> Iterator[None]:
+    """Inside, cuDNN picks kernels by its heuristics: timing them for a shape pays only where it comes often."""
+    usual = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = usual
+
+
 def generator(device: torch.device, *parts: str | int) -> torch.Generator:
     """A generator of its own for one purpose, seeded by name."""
     return torch.Generator(device=device).manual_seed(seed_for(*parts))

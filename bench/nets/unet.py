@@ -5,9 +5,33 @@ from pathlib import Path
 
 import segmentation_models_pytorch as smp
 import torch
+from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoderBlock
+from torch.nn import functional
 
 from bench.errors import UserError
 from bench.nets.pretrained import load_state
+
+
+class DecoderBlock(UnetDecoderBlock):  # type: ignore[misc]
+    """smp's block without attention, for mixed precision on a GPU.
+
+    Autocast there would widen the upsampled maps to fp32, and the skip connection with them. They are copies of values,
+    so nothing is lost by leaving them as they are.
+    """
+
+    def forward(
+        self,
+        feature_map: torch.Tensor,
+        target_height: int,
+        target_width: int,
+        skip_connection: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        with torch.autocast(feature_map.device.type, enabled=False):
+            maps = functional.interpolate(feature_map, (target_height, target_width), mode=self.interpolation_mode)
+        if skip_connection is not None:
+            maps = torch.cat([maps, skip_connection], 1)
+        refined: torch.Tensor = self.conv2(self.conv1(maps))
+        return refined
 
 
 def make_unet(encoder: str, decoder_channels: Sequence[int], weights: str | None, folder: Path) -> torch.nn.Module:
@@ -28,6 +52,9 @@ def make_unet(encoder: str, decoder_channels: Sequence[int], weights: str | None
         )
     except KeyError:
         raise UserError(f"unknown encoder {encoder!r}; segmentation_models.pytorch lists the known ones") from None
+    for block in net.get_submodule("decoder.blocks").children():
+        # smp takes no other class of blocks; theirs have the same parameters.
+        block.__class__ = DecoderBlock
     if weights:
         # The classifier head is not part of an encoder.
         state = {key: value for key, value in load_state(weights, folder).items() if not key.startswith("fc.")}

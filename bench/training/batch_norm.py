@@ -43,9 +43,18 @@ def _counting_anew(net: torch.nn.Module) -> Iterator[None]:
     norms = [part for part in net.modules() if isinstance(part, _BatchNorm)]
     live = [norm for norm in norms if norm.track_running_stats and norm.training]
     usual = [norm.momentum for norm in live]
+    # With a momentum of None PyTorch takes the plain mean itself, but asks the GPU for its count at every call.
+    seen = dict.fromkeys(live, 0)
+
+    def plain_mean(norm: torch.nn.Module, _inputs: object) -> None:
+        assert isinstance(norm, _BatchNorm)
+        seen[norm] += 1
+        norm.momentum = 1 / seen[norm]
+
+    hooks = [norm.register_forward_pre_hook(plain_mean) for norm in live]
     for norm in live:
         norm.reset_running_stats()
-        norm.momentum = None
     yield
-    for norm, momentum in zip(live, usual, strict=True):
+    for norm, momentum, hook in zip(live, usual, hooks, strict=True):
         norm.momentum = momentum
+        hook.remove()
