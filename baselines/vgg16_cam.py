@@ -3,9 +3,9 @@
 Paper: row "VGG16-CAM [14]" of Table III: a tumour/normal classifier's CAM, DenseCRF, a U-Net.
 Unclear: which VGG16 (strides, head), initialisation, training recipe, CAM scales, threshold (METHOD 3, 5.2, 5.3).
 Chosen: OAA's VGG16 of stride 8 (`layout: plain` is Zhou's literal one of stride 32), ImageNet weights, CAM without
-square root, scales and mirror images as for ResNet50-CAM, threshold 0.20 (PSA's evaluation). Deviation: the learning
-rate is 0.0001, because the paper's 0.001 with Adam kills a VGG16 without BatchNorm; with BatchNorm, which only
-networks without pretrained weights have, it is the paper's.
+square root, scales and mirror images as for ResNet50-CAM, threshold 0.20 (a fifth of the map's maximum, as Zhou et al.;
+PSA cuts the square root there). Deviation: the learning rate is 0.0001, because the paper's 0.001 with Adam kills a
+VGG16 without BatchNorm; with BatchNorm, which only networks without pretrained weights have, it is the paper's.
 Cost: one VGG16 at stride 8; the most arithmetic of the plain CAM classifiers.
 """
 

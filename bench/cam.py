@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from bench.methods import TUMOUR
 from bench.progress import track
-from bench.runtime import Context
+from bench.runtime import Context, few_batches
 from bench.training.augment import normalise, to_float
 
 BATCH = 32
@@ -37,6 +37,7 @@ def _batches(images: np.ndarray, what: str | None, context: Context) -> Iterator
 
 
 @torch.no_grad()
+@few_batches()
 def multi_scale_cams(
     maps_of: Callable[[torch.Tensor], torch.Tensor],
     images: np.ndarray,
@@ -54,7 +55,8 @@ def multi_scale_cams(
     for batch in _batches(images, "CAMs", context):
         total: torch.Tensor | float = 0.0
         for scale in scales:
-            scaled = functional.interpolate(batch, size=round(size * scale), mode="bicubic", align_corners=False)
+            # With antialias the filter is Pillow's bicubic, which IRN's code takes (METHOD 5.1).
+            scaled = functional.interpolate(batch, size=round(size * scale), mode="bicubic", antialias=True)
             with context.autocast():
                 maps = maps_of(with_mirror(normalise(scaled)))
             summed = mirror_sum(maps.float())
@@ -91,6 +93,7 @@ def feature_maps(net: torch.nn.Module, images: np.ndarray, context: Context) -> 
 
 
 @torch.no_grad()
+@few_batches()
 def mirrored_logits(
     logits_of: Callable[[torch.Tensor], torch.Tensor], images: np.ndarray, context: Context
 ) -> np.ndarray:
@@ -99,11 +102,12 @@ def mirrored_logits(
     for batch in _batches(images, "logits", context):
         with context.autocast():
             logits = logits_of(with_mirror(normalise(batch)))
-        parts.append((logits[0::2] + logits[1::2]).float() / 2)
+        parts.append((logits[0::2].float() + logits[1::2].float()) / 2)
     return _joined(parts)
 
 
 @torch.no_grad()
+@few_batches()
 def probabilities(maps_of: Callable[[torch.Tensor], torch.Tensor], images: np.ndarray, context: Context) -> np.ndarray:
     """Maps in [0, 1] of uint8 grey images (n, S, S) at their own size: float32 (n, S, S).
 

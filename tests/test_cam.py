@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional
 
 import bench.cam
@@ -30,9 +31,9 @@ def images() -> np.ndarray:
 
 
 def network_input(image: np.ndarray, scale: float) -> torch.Tensor:
-    grey = torch.from_numpy(image / 255).float()[None, None]
     side = int(SIZE * scale)
-    resized = functional.interpolate(grey, size=(side, side), mode="bicubic", align_corners=False)
+    grey = Image.fromarray((image / 255).astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
+    resized = torch.from_numpy(np.array(grey))[None, None]
     channels = [(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)]
     return torch.cat([(resized - mean) / deviation for mean, deviation in channels], 1)
 
