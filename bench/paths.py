@@ -45,6 +45,11 @@ class Paths:
         """split-<seed>.csv: id, category, set."""
         return self.data / "splits"
 
+    @property
+    def groups(self) -> Path:
+        """Of protocol `grouped`, what it kept on one side: id, group."""
+        return self.splits / "groups.csv"
+
     def split(self, seed: int) -> Path:
         """The manifest of one split."""
         return self.splits / f"split-{seed}.csv"

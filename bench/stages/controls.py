@@ -62,15 +62,18 @@ def _selection(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The table of one control and its summary, as the select stage writes them."""
     selection = read_table(paths.selection / f"{seeds.name}.csv")
+    original = read_json(paths.selection / f"{seeds.name}.json")
     if control == "noise_cam":
         cams = paths.cams / settings.select.cams / seeds.name
         wanted = read_table(cams / "ids.csv").merge(index, on="id")
         maps = np.load(cams / "cams.npy", mmap_mode="r")
-        options = settings.controls.noise
-        sigma = matched_sigma(maps, options.sigmas, options.maps)
+        sigma = matched_sigma(maps, settings.controls.noise.sigmas, settings.controls.noise.maps)
         noise = smooth_noise(np.random.default_rng(seed_for(control, seeds.training)), len(maps), maps.shape[-1], sigma)
-        table, rule = select_maps(noise, wanted, settings.select, settings.train.common.optimisation.batch_size)
-        summary = summarise(table, settings.select, rule)
+        # By the rule that made L, whatever number of images that is: no fallback of its own.
+        made_as = "top_fraction" if original["rule"] == "top_fraction" else settings.select.rule
+        options = settings.select.model_copy(update={"rule": made_as, "fallback": "none"})
+        table, rule = select_maps(noise, wanted, options, settings.train.common.optimisation.batch_size)
+        summary = summarise(table, options, rule)
         return table, {**summary, "made_by": f"{WHAT[control]} (sigma {sigma:.3f}): {summary['made_by']}"}
     if control == "random_subset":
         table = random_subset(selection, seeds.training)
@@ -79,7 +82,6 @@ def _selection(
     else:
         counts = judge_pseudo_masks(paths.pseudo / seeds.name, selection, masks.folder(paths))
         table = oracle_subset(selection, per_image_iou(counts)["tumor_iou"])
-    original = read_json(paths.selection / f"{seeds.name}.json")
     return table, {
         "rule": original["rule"],
         "made_by": original["made_by"] if original["rule"] == "none" else WHAT[control],

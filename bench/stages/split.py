@@ -11,11 +11,16 @@ from bench.settings import Settings
 
 
 def run(paths: Paths, settings: Settings) -> None:
-    """Write split-<seed>.csv (id, category, set) for every seed of the split; only `grouped` reads groups."""
+    """Write split-<seed>.csv (id, category, set) for every seed of the split.
+
+    `grouped` reads groups, and leaves the number of every image's in groups.csv (id, group).
+    """
     index = read_table(paths.images / INDEX)
     ids, categories = list(index["id"]), list(index["category"])
     groups = _groups(paths, settings, ids) if settings.split.protocol == "grouped" else None
     with replacing_folder(paths.splits) as out:
+        if groups is not None:
+            pd.DataFrame({"id": ids, "group": groups}).to_csv(out / paths.groups.name, index=False)
         for seed in settings.seeds.split:
             if groups is None:
                 split = paper_split(ids, categories, seed)

@@ -88,7 +88,12 @@ def test_the_grouped_split_without_an_audit_says_so():
 def test_groups_of_ones_own_take_the_place_of_the_audits():
     patients = "id,group\n" + "".join(f"{image_id},P{number % 45}\n" for number, image_id in enumerate(IDS))
     split_stage.run(PATHS, with_split("grouped", own(patients)))
-    assert [torn(table, [number % 45 for number in range(len(IDS))]) for table in manifests()] == [0, 0]
+    expected = [number % 45 for number in range(len(IDS))]
+    assert [torn(table, expected) for table in manifests()] == [0, 0]
+    # For the statistics, which resample whole groups.
+    kept = pd.read_csv(PATHS.groups)
+    assert list(kept["id"]) == IDS
+    assert list(pd.factorize(kept["group"])[0]) == expected
 
 
 @pytest.mark.parametrize(
