@@ -2,10 +2,13 @@
 
 import sys
 from dataclasses import astuple
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 
+import bench.crf
 from bench.crf import PARAMETERS, HardUnary, Parameters, SoftUnary, otsu, refine, threshold_mask
 from bench.errors import UserError
 
@@ -103,6 +106,26 @@ def test_each_kernel_alone_is_mean_field(kernel):
     assert 0.05 < found.mean() < 0.95
     sure = np.abs(marginals - 0.5) > 0.1
     assert np.array_equal(found[sure], (marginals > 0.5)[sure])
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_every_parameter_reaches_its_kernel(name, monkeypatch):
+    """No small scene tells the bilateral kernel's two widths apart."""
+    field = MagicMock()
+    field.inference.return_value = np.zeros((2, 64), np.float32)
+    monkeypatch.setattr(bench.crf, "backend", lambda: SimpleNamespace(DenseCRF2D=lambda *_: field))
+    image, _, cam = scene(0, 8)
+    refine(image, cam, 0.4, PARAMETERS[name])
+    expected = {
+        "irn_label": (3, 3, 50, 5, 10, 10),
+        "psa_soft": (3, 3, 80, 13, 10, 10),
+        "deeplab": (1, 3, 67, 3, 4, 10),
+    }[name]
+    narrow, wide = field.addPairwiseGaussian.call_args.kwargs, field.addPairwiseBilateral.call_args.kwargs
+    assert (narrow["sxy"], narrow["compat"]) == expected[:2]
+    assert (wide["sxy"], wide["srgb"], wide["compat"]) == expected[2:5]
+    assert wide["rgbim"] is image
+    field.inference.assert_called_once_with(expected[5])
 
 
 def test_a_noisy_mask_of_a_bright_disc_is_cleaned():

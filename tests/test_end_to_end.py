@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from bench import sources
 from bench.cli import STAGES, main
@@ -434,8 +436,15 @@ def test_controls_stand_in_a_table_of_their_own(finished):
     for row, line in controls.iterrows():
         assert 0 <= float(line["Tumor IoU"]) <= 100, row
         assert (line["Difference"] != "") == (row in CONTROL_ROWS)
-    # The profile's segmenter is the ellipse in the box; a mask lies inside its box.
     assert float(controls.loc["whole_image", "Tumor IoU"]) < float(controls.loc["filled_box", "Tumor IoU"])
+    # No box tells anything that the truth does not: the masks on disk give the printed number.
+    made = finished / DATA / "controls/oracle_box/split-0-training-0/original"
+    truth = finished / DATA / "masks/original"
+    ious = []
+    for file in sorted(made.iterdir()):
+        one, other = (np.array(Image.open(folder / file.name)) > 0 for folder in (made, truth))
+        ious.append(100 * (one & other).sum() / (one | other).sum())
+    assert float(controls.loc["oracle_box", "Tumor IoU"]) == pytest.approx(np.mean(ious), abs=0.006)
     for name in ("table1", "table2", "table3", "pairs", "claims"):
         text = (finished / REPORTS / f"{name}.md").read_text(encoding="utf-8")
         assert not any(row in text for row in (*CONTROL_ROWS, *bounds))

@@ -6,7 +6,18 @@ import pytest
 from PIL import Image
 
 from bench.data.images import ORIGINALS
-from bench.evaluation import classifier_auc, filled_box, judge_bounds, larger_class, prompt_iou, true_box
+from bench.evaluation import (
+    classifier_accuracy,
+    classifier_auc,
+    filled_box,
+    judge_bounds,
+    judge_predictions,
+    judge_pseudo_masks,
+    larger_class,
+    peak_in_lesion,
+    prompt_iou,
+    true_box,
+)
 from bench.metrics import per_image_iou
 from bench.selection import CORNERS
 
@@ -53,6 +64,66 @@ def test_prompts_are_held_against_the_true_box(masks):
     assert found == [100.0, pytest.approx(50.0), 0.0, 0.0]
 
 
+# id: width, height and the columns [x, x + 8) that are lesion, all of them apart.
+IMAGES = {"left": (32, 32, 0), "middle": (64, 32, 28), "right": (32, 64, 24)}
+
+
+@pytest.fixture
+def three(tmp_path):
+    """A masks folder of three images of different sizes, and an item's folder whose order is not the index's."""
+    truth, item = tmp_path / "masks", tmp_path / "item"
+    for folder in (truth, item):
+        (folder / ORIGINALS).mkdir(parents=True)
+    for name, (width, height, start) in IMAGES.items():
+        mask = np.zeros((height, width), bool)
+        mask[:, start : start + 8] = True
+        Image.fromarray(mask).save(truth / ORIGINALS / f"{name}.png")
+        # Half of the lesion, and nothing else.
+        mask[: height // 2] = False
+        Image.fromarray(mask).save(item / ORIGINALS / f"{name}.png")
+    order = ["right", "left", "middle"]
+    pd.DataFrame({"id": order}).to_csv(item / "ids.csv", index=False)
+    # Squashed to 32 x 32, as every network sees them.
+    maps = np.zeros((3, 32, 32), np.float16)
+    for row, name in enumerate(order):
+        width, _, start = IMAGES[name]
+        maps[row, :, start * 32 // width : (start + 8) * 32 // width] = 0.9
+    np.save(item / "probabilities.npy", maps)
+    np.save(item / "cams.npy", maps.astype(np.float32) + np.eye(32, dtype=np.float32) * 0.01)
+    index = pd.DataFrame({"id": sorted(IMAGES), "category": ["benign", "malignant", "benign"]})
+    return truth, item, index
+
+
+def test_a_prediction_is_held_against_the_mask_of_its_own_image(three):
+    truth, item, index = three
+    judged = judge_predictions(item, truth, index).set_index("id")
+    assert dict(judged["category"]) == {"left": "benign", "middle": "malignant", "right": "benign"}
+    for name, (width, height, _) in IMAGES.items():
+        tp, fp, fn, tn = judged.loc[name, ["tp", "fp", "fn", "tn"]]
+        assert tp + fp + fn + tn == width * height
+        # Upsampling may round the edge of a lesion, not find another image's.
+        assert tp >= 7 * height, name
+        assert fp + fn <= height, name
+
+
+def test_a_pseudo_mask_is_held_against_the_mask_of_its_own_image(three):
+    truth, item, _ = three
+    images = pd.DataFrame({"id": list(IMAGES), "category": "benign", "selected": [True, False, True]})
+    judged = judge_pseudo_masks(item, images, truth)
+    assert list(judged.columns) == ["id", "category", "selected", "tp", "fp", "fn", "tn"]
+    for line, (width, height, _) in zip(judged.itertuples(), IMAGES.values(), strict=True):
+        assert (line.tp, line.fp, line.fn) == (8 * height // 2, 0, 8 * height // 2)
+        assert line.tn == (width - 8) * height
+
+
+def test_a_peak_is_looked_for_in_the_lesion_of_its_own_image(three):
+    truth, item, _ = three
+    assert dict(peak_in_lesion(item, truth)) == dict.fromkeys(IMAGES, True)
+    maps = np.load(item / "cams.npy")
+    np.save(item / "cams.npy", maps[[1, 0, 2]])
+    assert dict(peak_in_lesion(item, truth)) == {"left": False, "middle": True, "right": False}
+
+
 def classified(folder, labels, logits):
     table = {"set": "K", "label": labels, "logit_normal": 0.0, "logit_tumour": logits}
     pd.DataFrame(table).to_csv(folder / "classification.csv", index=False)
@@ -62,6 +133,7 @@ def classified(folder, labels, logits):
 def test_the_auc_ranks_by_the_logits_difference(tmp_path):
     folder = classified(tmp_path, [0, 0, 1, 1], [-2.0, 1.0, 0.5, 3.0])
     assert classifier_auc(folder) == 75.0
+    assert classifier_accuracy(folder) == 75.0
     assert larger_class(folder) == 50.0
 
 
