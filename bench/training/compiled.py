@@ -14,14 +14,18 @@ Network = Callable[[torch.Tensor], torch.Tensor]
 Losses = Callable[[int], dict[str, torch.Tensor]]
 
 
-def compiled(net: Network, mode: str, device: torch.device) -> Network:
+def compiled(net: Network, mode: str | None, device: torch.device) -> Network:
     """What torch.compile makes of `net` in `mode`, with the same parameters and buffers; `net` itself stays plain.
 
-    Raises UserError without the compiler that it needs: of C++ on a processor, of C on a GPU.
+    Without a mode it is `net`. Raises UserError without the compiler it needs: of C++ on a processor, of C on a GPU.
     """
+    if mode is None:
+        return net
     wanted = [os.environ.get("CXX", "g++")] if device.type == "cpu" else [os.environ.get("CC", "gcc"), "clang"]
     if not any(map(shutil.which, wanted)):
         raise UserError(f"compile: {mode} needs {' or '.join(wanted)}, which is not here - install it, or set null")
+    # What earlier items of this process compiled counts towards a limit, beyond which nothing more is compiled.
+    torch.compiler.reset()
     faster: Network = torch.compile(net, mode=mode, dynamic=False)
     return faster
 

@@ -67,13 +67,8 @@ def train_segmentation(
     if data.unlabelled is not None:
         teacher = Teacher(student, settings.mean_teacher.ema_decay, settings.mean_teacher.ema_buffers)
     per_epoch = updates_per_epoch(data, settings)
-    student_in_use: Network = student
-    teacher_in_use: Network | None = teacher
-    if settings.compile:
-        # What earlier items of this process compiled counts towards a limit, beyond which nothing more is compiled.
-        torch.compiler.reset()
-        student_in_use = compiled(student, settings.compile, context.device)
-        teacher_in_use = compiled(teacher, settings.compile, context.device) if teacher else None
+    student_in_use = compiled(student, settings.compile, context.device)
+    teacher_in_use = compiled(teacher, settings.compile, context.device) if teacher else None
     losses, draws = _losses(student_in_use, teacher_in_use, data, settings, per_epoch, seed, context)
     if settings.compile:
         losses = first_update_timed(losses, what)
