@@ -375,7 +375,8 @@ class Segmentation(Pretrained):
     """One row's segmentation training (paper, section II-C and III-A; METHOD 6).
 
     decoder_channels: from the coarsest resolution to the image's; four of them leave the encoder's last stage out.
-    compile: torch.compile's mode for student and teacher, null for none.
+    settle_batch_norm: as a classifier's, on all images that the row learns from. compile: torch.compile's mode for
+    student and teacher, null for none.
     """
 
     encoder: Literal["resnet18", "resnet34", "resnet50"]
@@ -383,6 +384,7 @@ class Segmentation(Pretrained):
     optimisation: Optimisation
     augmentation: Augmentation
     updates: Literal["per_v", "per_labelled"]
+    settle_batch_norm: bool
     compile: Literal["default", "reduce-overhead"] | None
     mean_teacher: MeanTeacher
 

@@ -15,6 +15,7 @@ from bench.nets.unet import make_unet
 from bench.runtime import Context, few_batches, generator, seeded_initialisation
 from bench.schema import Segmentation
 from bench.training.augment import normalise, random_affine, to_float, warp
+from bench.training.batch_norm import settle
 from bench.training.checkpoint import Checkpoint, Part
 from bench.training.compiled import Network, compiled, first_update_timed
 from bench.training.loop import EndlessBatches, optimise
@@ -83,6 +84,9 @@ def train_segmentation(
         checkpoint=Checkpoint(what, context, {**nets, **draws}),
     )
     evaluated = teacher.module if teacher and settings.mean_teacher.evaluated == "teacher" else student
+    if settings.settle_batch_norm:
+        parts = [data.labelled] if data.unlabelled is None else [data.labelled, data.unlabelled]
+        settle(evaluated.train(), np.concatenate(parts), evaluated, settings.optimisation.batch_size, seed, context)
     return evaluated.eval(), history
 
 

@@ -11,6 +11,7 @@ import torch
 import bench.training.segmentation
 from bench.runtime import Context, context
 from bench.schema import Segmentation
+from bench.training.augment import normalise, to_float
 from bench.training.checkpoint import Checkpoint
 from bench.training.segmentation import TrainingSet, predict, train_segmentation, updates_per_epoch
 
@@ -34,6 +35,7 @@ def settings(epochs: int = 1, updates: str = "per_v", learning_rate: float = 1e-
             },
             "augmentation": {"horizontal_flip": True, "vertical_flip": True, "rotation_degrees": 20.0},
             "updates": updates,
+            "settle_batch_norm": False,
             "compile": None,
             "mean_teacher": {
                 "labelled_per_batch": 2,
@@ -114,6 +116,21 @@ def test_a_seed_gives_the_same_bits_whatever_the_global_generator_and_another_se
         predictions.append(predict(trained(ROWS[row], settings(), where, seed), unseen_images, where))
     assert predictions[0].tobytes() == predictions[1].tobytes()
     assert not np.array_equal(predictions[0], predictions[2])
+
+
+@pytest.mark.parametrize("evaluated", ["student", "teacher"])
+@pytest.mark.parametrize("data", [make_data(8, None, 8), make_data(3, 5, 8)], ids=["whole", "mean_teacher"])
+def test_settled_statistics_are_those_of_all_images_that_the_row_learns_from(data, evaluated, fp32):
+    usual = settings(epochs=2, evaluated=evaluated)
+    settled = trained(data, usual.model_copy(update={"settle_batch_norm": True}), fp32)
+    assert not settled.training
+    seen = data.labelled if data.unlabelled is None else np.concatenate([data.labelled, data.unlabelled])
+    with torch.no_grad():
+        features = settled.encoder.conv1(normalise(to_float(torch.from_numpy(seen))))
+    assert torch.allclose(settled.encoder.bn1.running_mean, features.mean((0, 2, 3)), atol=1e-4)
+    plain = trained(data, usual, fp32)
+    assert not torch.allclose(plain.encoder.bn1.running_mean, settled.encoder.bn1.running_mean, atol=1e-3)
+    assert all(torch.equal(one, other) for one, other in zip(plain.parameters(), settled.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(
