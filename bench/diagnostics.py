@@ -42,7 +42,7 @@ def diagnostics_frame(
     """For printing: run, part, quantity, images, value and 95 % interval; a value that cannot be given says why.
 
     The evaluate stage's diagnostics.json, selection.csv, stability.csv, noise.csv and blob.csv. groups: image id ->
-    its group of near-duplicates, resampled as one.
+    its group, resampled as one.
     """
     lines: list[Line] = []
     for found in learnt:

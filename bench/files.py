@@ -45,7 +45,12 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             before = temporary_beside(path)
             with suppress(FileNotFoundError):
                 path.replace(before)
-            temporary.replace(path)
+            try:
+                temporary.replace(path)
+            except BaseException:
+                with suppress(OSError):
+                    before.replace(path)
+                raise
             _delete(before)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

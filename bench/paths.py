@@ -47,7 +47,7 @@ class Paths:
 
     @property
     def groups(self) -> Path:
-        """Of protocol `grouped`, what it kept on one side: id, group."""
+        """id, group: what the protocol `grouped` kept on one side; there is none under `paper`."""
         return self.splits / "groups.csv"
 
     def split(self, seed: int) -> Path:

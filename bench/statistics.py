@@ -1,10 +1,10 @@
 """Intervals and paired tests of the rows' IoUs, all of them views of the per-image counts.
 
 Two sources of chance are kept apart. Over images: the networks are held fixed and the test images are resampled, whole
-groups of near-duplicates at a time, because those do not count as independent. Over seeds: what another split and
-another training would give; the test sets of different splits overlap, so that interval is rather too narrow. The
-trainings of one split are no independent draws of it: with several splits the interval is that of one mean a split,
-with one split that of its trainings, which says nothing of other splits. One run has none.
+groups (near-duplicates, or the user's own) at a time, because those do not count as independent. Over seeds: what
+another split and another training would give; the test sets of different splits overlap, so that interval is rather
+too narrow. The trainings of one split are no independent draws of it: with several splits the interval is that of one
+mean a split, with one split that of its trainings, which says nothing of other splits. One run has none.
 
 The bootstrap is BCa and not percentile, because per-image IoUs are skewed: on simulated IoUs of 62 and 129 images BCa
 covered the true mean in 92 to 96 % of the cases and missed it at most twice as often on one side as on the other,
@@ -137,7 +137,7 @@ def common_runs(per_image: pd.DataFrame, rows: Sequence[str]) -> list[Seeds]:
 def gather(per_image: pd.DataFrame, rows: Sequence[str], groups: Mapping[str, str] | None = None) -> Sample:
     """Sum the IoUs of `rows` by group, over the runs that all of them have (at least one).
 
-    groups: image id -> name of its group of near-duplicates; an image that it does not name is a group of its own.
+    groups: image id -> name of its group; an image that it does not name is a group of its own.
     """
     runs = common_runs(per_image, rows)
     part = per_image[per_image["row"].isin(rows)]

@@ -76,7 +76,7 @@ def show(store: Store) -> None:
 
 def verify(store: Store, remove: bool) -> None:
     """Name every finished item whose files are not those of its record; `remove` removes them."""
-    damaged, unknown = 0, 0
+    damaged, removed, unknown = 0, 0, 0
     for key in track(_finished(store), "verifying"):
         folder = store.root / key
         unknown += not (folder / RECORD).exists()
@@ -88,11 +88,12 @@ def verify(store: Store, remove: bool) -> None:
                     # Another process may have removed it, or computed it again, before the lock was ours.
                     if folder.is_dir() and _wrong(folder):
                         discard(folder)
+                        removed += 1
     if unknown:
         say(f"without a record, made by earlier code, not verified: {unknown}")
     if damaged and not remove:
         raise UserError(f"damaged items in {store.root}: {damaged} - `store verify --remove` removes them")
-    say(f"removed: {damaged}" if damaged else "no item is damaged")
+    say(f"removed: {removed}" if damaged else "no item is damaged")
 
 
 def collect(store: Store, unused_days: float | None, dry_run: bool) -> None:
@@ -112,8 +113,11 @@ def collect(store: Store, unused_days: float | None, dry_run: bool) -> None:
     for key in _finished(store) if unused_days is not None else []:
         with _held(store, key) as held:
             folder = store.root / key
+            # Another process may have removed it meanwhile.
+            if not held or not folder.is_dir():
+                continue
             unused = (time.time() - folder.stat().st_mtime) / DAY
-            if held and unused_days is not None and unused >= unused_days:
+            if unused_days is not None and unused >= unused_days:
                 name = _read(folder / RECORD).get("name", "?")
                 freed += _remove(folder, f"{name}, not used for {unused:.0f} days", dry_run)
     say(f"{freed} bytes ({decimal(freed)}) {'would be freed' if dry_run else 'freed'}")

@@ -16,17 +16,17 @@ SPREAD_NOTE = (
 OVER_IMAGES = f"{LEVEL:.0%} interval".replace("%", " %")
 OVER_SEEDS = f"{OVER_IMAGES}, seeds"
 PAIRS_NOTE = (
-    "p: two-sided sign-flip permutation of the paired differences of images, near-duplicates as one, p (Holm): "
-    "corrected for all pairs of the same table. Verdicts are about the first row: better or worse where p (Holm) is "
-    f"below {ALPHA:.2f} and an interval over seeds, where there is one, leaves out 0."
+    "p: two-sided sign-flip permutation of the paired differences of images, near-duplicates or split.groups as "
+    "one, p (Holm): corrected for all pairs of the same table. Verdicts are about the first row: better or worse where "
+    f"p (Holm) is below {ALPHA:.2f} and an interval over seeds, where there is one, leaves out 0."
 )
 
 
 def interval_note(seeds: SeedAxes) -> str:
     """Sentences on what the intervals of a table are."""
     images = (
-        f"{OVER_IMAGES}: over {RESAMPLES:,} resamples of the images (bootstrap, BCa), near-duplicates as one, the "
-        f"networks held fixed; none below {FEWEST_GROUPS} images."
+        f"{OVER_IMAGES}: over {RESAMPLES:,} resamples of the images (bootstrap, BCa), near-duplicates or "
+        f"split.groups as one, the networks held fixed; none below {FEWEST_GROUPS} such groups."
     )
     splits, trainings = len(seeds.split), len(seeds.training)
     if splits > 1:

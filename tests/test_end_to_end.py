@@ -182,6 +182,22 @@ def test_metrics_hold_exactly_the_agreed_keys_and_finite_numbers(finished):
         assert all(math.isfinite(score) and 0 <= score <= 100 for score in scores.values())
 
 
+def test_images_of_the_users_groups_are_no_independent_evidence(copied):
+    def p_values() -> set[str]:
+        return set(pd.read_csv(copied / REPORTS / "pairs.csv", dtype=str)["p"].dropna())
+
+    run(copied, "tables")
+    assert p_values() != {"1.0000"}
+    content = params()
+    content[PROFILE]["split"] = {"protocol": "grouped", "groups": None}
+    write_params(copied, content)
+    ids = pd.read_csv(copied / DATA / "images/index.csv")["id"]
+    pd.DataFrame({"id": ids, "group": 0}).to_csv(copied / DATA / "splits/groups.csv", index=False)
+    run(copied, "tables")
+    # One group has its signs flipped as a whole, so nothing can be told.
+    assert p_values() == {"1.0000"}
+
+
 def test_phantoms_are_compared_with_no_claim_of_the_paper(finished):
     claims = pd.read_csv(finished / REPORTS / "claims.csv")
     assert set(claims["Verdict"]) == {"not comparable"}
@@ -437,7 +453,7 @@ def test_controls_stand_in_a_table_of_their_own(finished):
         assert 0 <= float(line["Tumor IoU"]) <= 100, row
         assert (line["Difference"] != "") == (row in CONTROL_ROWS)
     assert float(controls.loc["whole_image", "Tumor IoU"]) < float(controls.loc["filled_box", "Tumor IoU"])
-    # No box tells anything that the truth does not: the masks on disk give the printed number.
+    # The printed IoU is that of the masks on disk.
     made = finished / DATA / "controls/oracle_box/split-0-training-0/original"
     truth = finished / DATA / "masks/original"
     ious = []

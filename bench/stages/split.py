@@ -13,7 +13,7 @@ from bench.settings import Settings
 def run(paths: Paths, settings: Settings) -> None:
     """Write split-<seed>.csv (id, category, set) for every seed of the split.
 
-    `grouped` reads groups, and leaves the number of every image's in groups.csv (id, group).
+    `grouped` reads groups, and writes every image's group number to groups.csv (id, group).
     """
     index = read_table(paths.images / INDEX)
     ids, categories = list(index["id"]), list(index["category"])

@@ -65,8 +65,8 @@ def run(paths: Paths, settings: Settings) -> None:
     per_image = read_table(paths.evaluation / "per_image.csv")
     refuse_repeats(per_image)
     duplicates = read_table(paths.audit / "groups.csv")
-    together = read_table(paths.groups) if settings.split.protocol == "grouped" else duplicates
-    groups = dict(zip(together["id"], together["group"].astype(str), strict=True))
+    grouped = read_table(paths.groups) if settings.split.protocol == "grouped" else duplicates
+    groups = dict(zip(grouped["id"], grouped["group"].astype(str), strict=True))
     found = row_estimates(per_image, [row.id for row in (*ablation, *baselines)], groups)
     metrics: dict[str, Any] = {"table1": counts}
     for name, title, rows, caption in (

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 
 from bench.errors import UserError
@@ -16,6 +17,17 @@ def test_every_parameter_takes_part(channels):
     assert logits.shape == (2, 2, 64, 64)
     logits.square().mean().backward()
     assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+@pytest.mark.parametrize("mixed", [False, True], ids=["fp32", "bf16"])
+def test_the_decoder_computes_what_smps_own_computes(mixed):
+    channels = [16, 8, 8, 8, 8]
+    net = make_unet("resnet18", channels, None, Path()).eval()
+    own = smp.Unet("resnet18", encoder_weights=None, classes=2, decoder_channels=channels).eval()
+    own.load_state_dict(net.state_dict())
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        assert torch.equal(net(images), own(images))
 
 
 def test_the_last_stage_is_left_out_with_four_channels():
