@@ -137,6 +137,12 @@ def test_new_checkpoints_are_sent_home_while_the_item_computes(worker, store, tm
     (partial / "out" / "half").touch()
     (partial / "item.json").write_text("{}")
     before = threading.active_count()
+
+    def arrived() -> tuple[list[str], str]:
+        """What is at home, files that are still being written included, and the checkpoint's content."""
+        file = kept / "checkpoints/a.pt"
+        return names(kept), file.read_text() if file.is_file() else ""
+
     with worker._pushed(Remote(worker.Home(store)), "k", partial):
         time.sleep(0.1)
         assert not kept.exists()  # nothing is sent before there is a checkpoint
@@ -145,13 +151,11 @@ def test_new_checkpoints_are_sent_home_while_the_item_computes(worker, store, tm
         for state in ("1", "2"):
             (partial / "checkpoints" / "new").write_text(state)
             (partial / "checkpoints" / "new").rename(partial / "checkpoints" / "a.pt")
-            deadline = time.monotonic() + 5
-            while time.monotonic() < deadline:
-                if (kept / "checkpoints" / "a.pt").is_file() and (kept / "checkpoints/a.pt").read_text() == state:
-                    break
+            expected = (["checkpoints", "checkpoints/a.pt", "item.json"], state)
+            deadline = time.monotonic() + 20
+            while arrived() != expected and time.monotonic() < deadline:
                 time.sleep(0.01)
-            assert names(kept) == ["checkpoints", "checkpoints/a.pt", "item.json"]
-            assert (kept / "checkpoints" / "a.pt").read_text() == state
+            assert arrived() == expected
     assert threading.active_count() == before
 
 
