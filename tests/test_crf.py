@@ -116,11 +116,7 @@ def test_every_parameter_reaches_its_kernel(name, monkeypatch):
     monkeypatch.setattr(bench.crf, "backend", lambda: SimpleNamespace(DenseCRF2D=lambda *_: field))
     image, _, cam = scene(0, 8)
     refine(image, cam, 0.4, PARAMETERS[name])
-    expected = {
-        "irn_label": (3, 3, 50, 5, 10, 10),
-        "psa_soft": (3, 3, 80, 13, 10, 10),
-        "deeplab": (1, 3, 67, 3, 4, 10),
-    }[name]
+    expected = astuple(PARAMETERS[name])[1:]
     narrow, wide = field.addPairwiseGaussian.call_args.kwargs, field.addPairwiseBilateral.call_args.kwargs
     assert (narrow["sxy"], narrow["compat"]) == expected[:2]
     assert (wide["sxy"], wide["srgb"], wide["compat"]) == expected[2:5]

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from PIL import Image
 
 from bench.data.images import INDEX, ORIGINALS, STORE
@@ -80,7 +79,7 @@ def test_pseudo_masks_lie_where_the_index_has_their_images(paths, tmp_path):
     rows = [(name, "benign", *boxes[name], True) for name in IN_V]
     selection = tmp_path / "selection.csv"
     pd.DataFrame(rows, columns=["id", "category", *CORNERS, "selected"]).to_csv(selection, index=False)
-    block = yaml.safe_load((ROOT / "params.yaml").read_text())["busi-small"]["pseudo"]
+    block = load("busi-small", ROOT / "params.yaml").pseudo.model_dump()
     settings = {**block, "segmenter": "box", "sizes": None, "device": "cpu", "threads": 1, "image_size": SIDE}
     inputs = {"index": paths.images / INDEX, "originals": paths.images / ORIGINALS, "selection": selection}
     (tmp_path / "out").mkdir()

@@ -29,8 +29,8 @@ TOP = round(0.317 * COUNT)
 def test_noise_is_selected_as_l_was(tmp_path, monkeypatch, rule, made, threshold, selected, noise_made):
     monkeypatch.chdir(tmp_path)
     paths, settings = Paths("phantom"), load("phantom", ROOT / "params.yaml")
-    options = {"rule": rule, "fallback": "top_fraction", "iou_threshold": threshold, "alpha1": 30.0, "alpha2": 29.0}
-    options["upper_level"] = 255
+    options = {"rule": rule, "fallback": "top_fraction", "iou_threshold": threshold}
+    options |= {"alpha1": 30.0, "alpha2": 29.0, "upper_level": 255}
     settings = settings.model_copy(update={"select": settings.select.model_copy(update=options)})
     ids = [f"image {number}" for number in range(COUNT)]
     index = pd.DataFrame({"id": ids, "category": "benign", "width": 40, "height": 30})
