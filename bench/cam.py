@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from bench.methods import TUMOUR
 from bench.progress import track
-from bench.runtime import Context, few_batches
+from bench.runtime import Context, without_kernel_search
 from bench.training.augment import normalise, to_float
 
 BATCH = 32
@@ -37,7 +37,7 @@ def _batches(images: np.ndarray, what: str | None, context: Context) -> Iterator
 
 
 @torch.no_grad()
-@few_batches()
+@without_kernel_search()
 def multi_scale_cams(
     maps_of: Callable[[torch.Tensor], torch.Tensor],
     images: np.ndarray,
@@ -93,7 +93,7 @@ def feature_maps(net: torch.nn.Module, images: np.ndarray, context: Context) -> 
 
 
 @torch.no_grad()
-@few_batches()
+@without_kernel_search()
 def mirrored_logits(
     logits_of: Callable[[torch.Tensor], torch.Tensor], images: np.ndarray, context: Context
 ) -> np.ndarray:
@@ -107,7 +107,7 @@ def mirrored_logits(
 
 
 @torch.no_grad()
-@few_batches()
+@without_kernel_search()
 def probabilities(maps_of: Callable[[torch.Tensor], torch.Tensor], images: np.ndarray, context: Context) -> np.ndarray:
     """Maps in [0, 1] of uint8 grey images (n, S, S) at their own size: float32 (n, S, S).
 

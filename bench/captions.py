@@ -86,7 +86,7 @@ def _size(name: str, value: Any) -> str:
 def _unet(recipe: Segmentation, changed: Sequence[str]) -> str:
     others = f"; rows with settings of their own: {', '.join(changed)}" if changed else ""
     weights = _weights(recipe.initialisation)
-    shape = "" if len(recipe.decoder_channels) == 5 else " without its last stage"
+    shape = {5: "", 4: " without its last stage", 3: " without its last two stages"}[len(recipe.decoder_channels)]
     return f"U-Net with {recipe.encoder}{shape} ({weights}, {recipe.optimisation.epochs} epochs{others})"
 
 

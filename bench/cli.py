@@ -5,7 +5,6 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from bench import compare, needs, side_by_side, store_commands, sweep_commands
 from bench.errors import UserError
 from bench.paths import Paths
 from bench.settings import load
@@ -29,13 +28,13 @@ STAGES = {
     "tables": "Tables I to III, paired comparisons, controls, diagnostics, the paper's claims, metrics.json",
     "report": "report.html and report.md with figures",
 }
-# Modules with add_arguments(parser) and run(options), and what they do.
+# Modules of bench with add_arguments(parser) and run(options), and what they do.
 COMMANDS = {
-    "all": (side_by_side, "all stages, or those named; what needs the processor runs beside what needs the GPU"),
-    "fetch": (needs, "bring and verify all that a profile takes from the network, so that its stages run without one"),
-    "store": (store_commands, "list, verify or clean up the run store"),
-    "sweep": (sweep_commands, "|L| and its quality over a grid of Algorithm 1's settings, without training"),
-    "diff": (compare, "Tables I to III of two commits side by side, in Markdown"),
+    "all": ("side_by_side", "all stages, or those named; what needs the processor runs beside what needs the GPU"),
+    "fetch": ("needs", "bring and verify all that a profile takes from the network, so that stages run without one"),
+    "store": ("store_commands", "list, verify or clean up the run store"),
+    "sweep": ("sweep_commands", "|L| and its quality over a grid of Algorithm 1's settings, without training"),
+    "diff": ("compare", "Tables I to III of two commits side by side, in Markdown"),
 }
 
 
@@ -47,12 +46,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = commands.add_parser(stage, help=text, description=text)
         command.add_argument("--profile", required=True, help="a profile of params.yaml")
         command.add_argument("--finished", action="store_true", help="compute nothing; name the rows that are missing")
+    arguments = sys.argv[1:] if arguments is None else arguments
+    run_command = None
     for name, (module, text) in COMMANDS.items():
-        module.add_arguments(commands.add_parser(name, help=text, description=text))
+        command = commands.add_parser(name, help=text, description=text)
+        # Importing all of them would take longer than a short stage.
+        if name in arguments[:1]:
+            chosen = importlib.import_module(f"bench.{module}")
+            chosen.add_arguments(command)
+            run_command = chosen.run
     options = parser.parse_args(arguments)
     try:
-        if options.stage in COMMANDS:
-            COMMANDS[options.stage][0].run(options)
+        if run_command:
+            run_command(options)
             return 0
         settings = load(options.profile)
         if options.finished:

@@ -53,7 +53,7 @@ def context(device: str, threads: int, precision: str, checkpoints: Path | None 
 
 
 @contextmanager
-def few_batches() -> Iterator[None]:
+def without_kernel_search() -> Iterator[None]:
     """Inside, cuDNN picks kernels by its heuristics: timing them for a shape pays only where it comes often."""
     usual = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = False

@@ -168,9 +168,12 @@ class MethodSettings(Strict):
 
 
 class CamNetwork(Pretrained):
-    """A classification ResNet that gives class activation maps (METHOD 1.1)."""
+    """A classification ResNet that gives class activation maps (METHOD 1.1).
 
-    encoder: Literal["resnet10", "resnet18", "resnet34", "resnet50"]
+    encoder: "resnet8" has a block in each of three stages, without the fourth that the others have.
+    """
+
+    encoder: Literal["resnet8", "resnet18", "resnet34", "resnet50"]
     output_stride: Literal[8, 16, 32]
     fixed_batch_norm: bool
     frozen_stem: bool
@@ -183,8 +186,10 @@ class CamNetwork(Pretrained):
     def _pretrained(self) -> "CamNetwork":
         if self.initialisation == "none" and (self.fixed_batch_norm or self.frozen_stem):
             raise ValueError("fixed_batch_norm and frozen_stem need initialisation: imagenet")
-        if self.initialisation == "imagenet" and self.encoder == "resnet10":
-            raise ValueError("resnet10 has no ImageNet weights; set initialisation: none")
+        if self.initialisation == "imagenet" and self.encoder == "resnet8":
+            raise ValueError("resnet8 has no ImageNet weights; set initialisation: none")
+        if self.output_stride == 32 and self.encoder == "resnet8":
+            raise ValueError("resnet8 has three stages; set output_stride: 16 or 8")
         return self
 
 
@@ -374,13 +379,14 @@ class MeanTeacher(Strict):
 class Segmentation(Pretrained):
     """One row's segmentation training (paper, section II-C and III-A; METHOD 6).
 
-    decoder_channels: from the coarsest resolution to the image's; four of them leave the encoder's last stage out.
+    decoder_channels: from the coarsest resolution to the image's; four of them leave the encoder's last stage
+        out, three its last two.
     settle_batch_norm: as a classifier's, on all images that the row learns from. compile: torch.compile's mode for
     student and teacher, null for none.
     """
 
     encoder: Literal["resnet18", "resnet34", "resnet50"]
-    decoder_channels: Annotated[list[Count], Field(min_length=4, max_length=5)]
+    decoder_channels: Annotated[list[Count], Field(min_length=3, max_length=5)]
     optimisation: Optimisation
     augmentation: Augmentation
     updates: Literal["per_v", "per_labelled"]

@@ -74,6 +74,8 @@ def test_a_change_of_pseudo_whole_is_a_change_of_the_baselines_u_net():
     assert "U-Net with resnet18 (ImageNet weights, 9 epochs)" in text
     text = baseline_ingredients(changed(rows={"pseudo_whole": {"decoder_channels": [64, 32, 16, 16]}}))
     assert "U-Net with resnet50 without its last stage (ImageNet weights, 60 epochs)" in text
+    text = baseline_ingredients(changed(rows={"pseudo_whole": {"decoder_channels": [64, 32, 16]}}))
+    assert "U-Net with resnet50 without its last two stages (ImageNet weights, 60 epochs)" in text
     text = baseline_ingredients(changed(rows={"amr": {"encoder": "resnet18"}}))
     assert "rows with settings of their own: amr)" in text
 

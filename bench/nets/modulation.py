@@ -25,7 +25,7 @@ class Gate(nn.Module):
     """Gaussian gate of attention values (G, n) by mean and unbiased deviation, both detached.
 
     In training, and with "group" statistics in evaluation too, they are those of each row. With "running" statistics
-    evaluation takes their moving averages over training, as BatchNorm does.
+    evaluation takes their moving averages over training (and over the pass of `settle`), as BatchNorm does.
     """
 
     mean: torch.Tensor
@@ -54,7 +54,7 @@ class AttentionModulation(nn.Module):
 
     statistics "group": the official code's. In training a group is the whole batch; in evaluation the batch must
     consist of neighbouring pairs (image, mirror image), so that a CAM does not depend on what else is in the batch.
-    "running": evaluation uses averages over training, so that both see equally scaled features.
+    "running": evaluation uses averages over training and `settle`, so that both see equally scaled features.
     """
 
     def __init__(self, channels: int, statistics: str) -> None:

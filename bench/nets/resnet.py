@@ -10,7 +10,7 @@ from bench.nets.pretrained import load_into
 from bench.schema import CamNetwork
 
 LAYERS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
-    "resnet10": (BasicBlock, [1, 1, 1, 1]),
+    "resnet8": (BasicBlock, [1, 1, 1]),
     "resnet18": (BasicBlock, [2, 2, 2, 2]),
     "resnet34": (BasicBlock, [3, 4, 6, 3]),
     "resnet50": (Bottleneck, [3, 4, 6, 3]),
@@ -66,8 +66,16 @@ def make_cam_resnet(network: CamNetwork, weights: Path | None) -> CamResNet:
 
 
 def make_backbone(encoder: str, folder: Path | None) -> ResNet:
-    """torchvision's ResNet of that name; with a folder it starts from IMAGENET1K_V1, looked for there."""
+    """torchvision's ResNet of that name; with a folder it starts from IMAGENET1K_V1, looked for there.
+
+    resnet8 lacks the last stage: its `layer4` is empty.
+    """
     block, layers = LAYERS[encoder]
+    if len(layers) == 3:
+        backbone = ResNet(block, [*layers, 1])
+        backbone.fc = nn.Linear(backbone.layer4[0].conv1.in_channels, backbone.fc.out_features)
+        backbone.layer4 = nn.Sequential()
+        return backbone
     backbone = ResNet(block, layers)
     if folder:
         load_into(backbone, encoder, folder)
@@ -77,7 +85,6 @@ def make_backbone(encoder: str, folder: Path | None) -> ResNet:
 def set_output_stride(backbone: ResNet, stride: int) -> None:
     """Make layer4 (stride 16), or layer3 and layer4 (stride 8), keep their input's resolution, without dilation."""
     kept = {32: [], 16: [backbone.layer4], 8: [backbone.layer3, backbone.layer4]}[stride]
-    for layer in kept:
-        first = layer[0]
+    for first in (block for layer in kept for block in layer[:1]):
         (first.conv2 if isinstance(first, Bottleneck) else first.conv1).stride = (1, 1)
         first.downsample[0].stride = (1, 1)

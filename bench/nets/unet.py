@@ -38,9 +38,9 @@ def make_unet(encoder: str, decoder_channels: Sequence[int], weights: str | None
     """A U-Net with two output channels (background, tumour): (B, 3, H, W) -> logits (B, 2, H, W).
 
     encoder: a name of smp ("resnet50"). decoder_channels: one number a resolution; with four of them the encoder's
-    last stage, whose maps have a 32nd of the size, is left out. weights: the ImageNet checkpoint of the encoder, by
-    name, or None for random weights. folder: where checkpoints lie. Raises UserError for an unknown encoder or missing
-    weights.
+    last stage, whose maps have a 32nd of the size, is left out, with three its last two. weights: the ImageNet
+    checkpoint of the encoder, by name, or None for random weights. folder: where checkpoints lie. Raises UserError for
+    an unknown encoder or missing weights.
     """
     try:
         net: torch.nn.Module = smp.Unet(
@@ -59,7 +59,7 @@ def make_unet(encoder: str, decoder_channels: Sequence[int], weights: str | None
         # The classifier head is not part of an encoder.
         state = {key: value for key, value in load_state(weights, folder).items() if not key.startswith("fc.")}
         net.get_submodule("encoder").load_state_dict(state)
-    if len(decoder_channels) == 4:
-        # smp keeps the stage that it does not run.
-        net.get_submodule("encoder").layer4 = torch.nn.Identity()
+    for number in range(len(decoder_channels), 5):
+        # smp keeps the stages that it does not run; the stem is the first of five.
+        setattr(net.get_submodule("encoder"), f"layer{number}", torch.nn.Identity())
     return net

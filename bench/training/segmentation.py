@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from bench.nets.unet import make_unet
-from bench.runtime import Context, few_batches, generator, seeded_initialisation
+from bench.runtime import Context, generator, seeded_initialisation, without_kernel_search
 from bench.schema import Segmentation
 from bench.training.augment import normalise, random_affine, to_float, warp
 from bench.training.batch_norm import settle
@@ -148,7 +148,7 @@ def _with_noise(grey: torch.Tensor, scale: float, limit: float, draw: torch.Gene
 
 
 @torch.no_grad()
-@few_batches()
+@without_kernel_search()
 def predict(net: torch.nn.Module, images: np.ndarray, context: Context) -> np.ndarray:
     """Tumour probability of uint8 grey images (n, S, S): float16 (n, S, S) in [0, 1]."""
     parts = []
