@@ -94,6 +94,11 @@ def test_a_mistake_of_the_segmenter_is_named_by_its_path(tmp_path, path, value, 
     assert refusal(tmp_path, {path: value}, "phantom").startswith(message)
 
 
+def test_a_network_of_three_stages_has_no_output_stride_of_32(tmp_path):
+    message = refusal(tmp_path, {"cams.amr.network.output_stride": 32}, "phantom")
+    assert message.startswith("phantom.cams.amr.network: resnet8 has three stages")
+
+
 def test_the_seed_of_a_phantom_data_set_is_free_elsewhere(tmp_path):
     changes = {"segmenter": CONTENT["phantom"]["segmenter"], "pseudo.variant": "phantom"}
     assert load("busi", changed(tmp_path, changes)).pseudo.trained_here
@@ -129,6 +134,7 @@ MISTAKES = [
     ("cams.amr.network.depth", 50, "busi.cams.amr.network.depth: unknown setting"),
     ("cams.amr.optimisation.epochs", 0, "busi.cams.amr.optimisation.epochs: "),
     ("cams.amr.loss_weights", [1.0, 1.0], "busi.cams.amr.loss_weights: "),
+    ("cams.amr.network.encoder", "resnet8", "busi.cams.amr.network: resnet8 has no ImageNet weights"),
     ("cams.amr.network.initialisation", "none", "busi.cams.amr.network: fixed_batch_norm and frozen_stem need"),
     ("cams.oaa", {}, "busi.cams.oaa: no such method; known: amr"),
     ("select.cams", "oaa", "busi.select.cams: 'oaa' is none of busi.cams that gives CAMs"),

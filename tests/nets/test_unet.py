@@ -37,10 +37,11 @@ def test_fewer_channels_leave_the_encoders_last_stages_out(channels, kept):
     assert stages == {f"layer{number}" for number in range(1, kept + 1)}
 
 
-def test_pretrained_weights_reach_a_shortened_encoder(tmp_path, monkeypatch):
+@pytest.mark.parametrize("channels", [4, 3])
+def test_pretrained_weights_reach_a_shortened_encoder(channels, tmp_path, monkeypatch):
     whole = make_unet("resnet18", [16, 8, 8, 8, 8], None, Path()).encoder.state_dict()
     monkeypatch.setattr("bench.nets.unet.load_state", lambda name, folder: {**whole, "fc.weight": torch.zeros(1)})
-    kept = make_unet("resnet18", [16, 8, 8, 8], "resnet18", tmp_path).encoder.state_dict()
+    kept = make_unet("resnet18", [8] * channels, "resnet18", tmp_path).encoder.state_dict()
     assert not any(name.startswith("layer4") for name in kept)
     assert all(torch.equal(value, whole[name]) for name, value in kept.items())
 
