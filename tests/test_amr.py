@@ -97,7 +97,8 @@ def test_each_loss_teaches_its_branch_and_the_cam_loss_both(loss, taught, first_
     net, losses = first_update
     losses[loss].backward()
     for branch in ("spotlight", "compensation"):
-        parts = {"stem": net[branch].stem[0], "last block": net[branch].blocks()[-1], "classifier": net[branch].classifier}
+        half = net[branch]
+        parts = {"stem": half.stem[0], "last block": half.blocks()[-1], "classifier": half.classifier}
         for name, part in parts.items():
             moved = sum(p.grad.abs().sum().item() for p in part.parameters() if p.grad is not None)
             assert (moved > 0) == (branch in taught), (branch, name)
