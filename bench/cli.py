@@ -47,18 +47,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--profile", required=True, help="a profile of params.yaml")
         command.add_argument("--finished", action="store_true", help="compute nothing; name the rows that are missing")
     arguments = sys.argv[1:] if arguments is None else arguments
-    run_command = None
+    imported = {}
     for name, (module, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)
         # Importing all of them would take longer than a short stage.
-        if name in arguments[:1]:
-            chosen = importlib.import_module(f"bench.{module}")
-            chosen.add_arguments(command)
-            run_command = chosen.run
+        if name in arguments:
+            imported[name] = importlib.import_module(f"bench.{module}")
+            imported[name].add_arguments(command)
     options = parser.parse_args(arguments)
     try:
-        if run_command:
-            run_command(options)
+        if options.stage in imported:
+            imported[options.stage].run(options)
             return 0
         settings = load(options.profile)
         if options.finished:
