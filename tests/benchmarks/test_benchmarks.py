@@ -11,6 +11,8 @@ from segment_anything import sam_model_registry
 from bench.benchmarks import cams, crf, sam, training
 from bench.benchmarks.__main__ import main, stages, table
 from bench.benchmarks.timing import Comparison
+from bench.settings import PARAMS, load
+from bench.sources import ROOT
 from bench.timings import recorded
 from tests.prompting.test_sam import tiny_sam
 
@@ -43,7 +45,8 @@ def test_every_benchmark_prints_a_ratio(monkeypatch, capsys):
     assert lines[0].startswith("| DenseCRF, 2 phantoms ")
     assert lines[1].startswith("| CAMs, 2 images, ResNet18, 32 px ")
     assert lines[2].startswith("| SAM ViT-B, 2 images, 48 x 40, cpu ")
-    assert lines[3].startswith("| resnet18 U-Net, 64 px, 2 epochs of 16 images, ")
+    full = load("phantom", ROOT / PARAMS).train.common.optimisation.batch_size
+    assert lines[3].startswith(f"| resnet18 U-Net, 64 px, 2 epochs of {full} images, ")
     assert all(re.search(r"\| \d+\.\d\d +\|$", line) for line in lines)
 
 
