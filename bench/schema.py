@@ -379,10 +379,9 @@ class MeanTeacher(Strict):
 class Segmentation(Pretrained):
     """One row's segmentation training (paper, section II-C and III-A; METHOD 6).
 
-    decoder_channels: from the coarsest resolution to the image's; four of them leave the encoder's last stage
-        out, three its last two.
-    settle_batch_norm: as a classifier's, on all images that the row learns from. compile: torch.compile's mode for
-    student and teacher, null for none.
+    decoder_channels: from the coarsest resolution to the image's; four leave the encoder's last stage out, three
+    its last two. settle_batch_norm: as a classifier's, on all images that the row learns from. compile: torch.compile's
+    mode for student and teacher, null for none.
     """
 
     encoder: Literal["resnet18", "resnet34", "resnet50"]
