@@ -58,7 +58,7 @@ def run(work: Work, store: Store, engine: Engine) -> None:
             abroad = replace(item, inputs={name: path.absolute() for name, path in item.inputs.items()})
             run_one = task.options(name=item.name, max_retries=RETRIES, **resources(item, engine))
             pending[run_one.remote(job, abroad, key)] = (f"[{position}/{len(work)}] {item.name}", item, key)
-        _collect(pending, store)
+        _collect(pending, job)
 
 
 def _job(store: Store) -> Job:
@@ -67,7 +67,7 @@ def _job(store: Store) -> Job:
     if os.environ.get("RAY_ADDRESS"):
         strategy = NodeAffinitySchedulingStrategy(here, soft=False)
         home = ray.remote(Home).options(num_cpus=0, scheduling_strategy=strategy).remote(store)
-    return Job(home, here, store, identity(store.root), package_versions(), weights_folder().absolute())
+    return Job(home, Path.cwd(), here, store, identity(store.root), package_versions(), weights_folder().absolute())
 
 
 def resources(item: Item, engine: Engine) -> dict[str, float]:
@@ -89,7 +89,7 @@ def too_large(work: Work, engine: Engine, nodes: Sequence[Mapping[str, Any]]) ->
     )
 
 
-def _collect(pending: dict[Any, tuple[str, Item, str]], store: Store) -> None:
+def _collect(pending: dict[Any, tuple[str, Item, str]], job: Job) -> None:
     """Take results as they come. After a failure only what has ended by then; the first failure is raised."""
     failure: BaseException | None = None
     while pending:
@@ -99,13 +99,15 @@ def _collect(pending: dict[Any, tuple[str, Item, str]], store: Store) -> None:
         place, item, key = pending.pop(ended[0])
         try:
             seconds, result = ray.get(ended[0])
+            outcome = f"done in {seconds:.0f} s"
         except RayError as error:
-            say(f"{place}: failed")
             failure = failure or _explained(error, item)
-            continue
+            result, outcome = None, "failed"
+        if job.home:
+            ray.get(job.home.free.remote(key))
         if result is not None:
-            _add(result, store, key)
-        say(f"{place}: done in {seconds:.0f} s")
+            _add(result, job.store, key)
+        say(f"{place}: {outcome}")
     if failure:
         raise failure
 

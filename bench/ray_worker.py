@@ -2,7 +2,8 @@
 
 The project's folder is that of the machine where the command was given, its home. An item that runs there uses inputs
 and store as they are. Elsewhere nothing of it is assumed to be within reach: inputs come from the home's actor, once
-for a node, checkpoints go back to it while the item computes, and the result goes back when it has ended.
+for a node, checkpoints go back to it while the item computes, and the result goes back when it has ended. Meanwhile
+the home holds the item's lock, so that no other process computes it or takes its checkpoints for leftovers.
 """
 
 import importlib.metadata
@@ -13,13 +14,14 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ray
+from filelock import Timeout
 from numpy.typing import NDArray
 from ray.exceptions import RayError, RayTaskError
 
@@ -33,6 +35,8 @@ Packed = dict[str, NDArray[np.uint8] | None]
 PAUSE_SECONDS = 1.0
 # Sending checkpoints takes at most this share of an item's time.
 PUSH_SHARE = 0.1
+# After one that the home could not take.
+REFUSED_SECONDS = 30.0
 UNUSED_SECONDS = 7 * 24 * 3600.0
 
 
@@ -97,6 +101,27 @@ class Home:
         self._store = store
         self._digests: dict[Path, str] = {}
         self._packed: dict[str, ray.ObjectRef[Packed]] = {}
+        self._held: dict[str, ExitStack] = {}
+
+    def take(self, key: str) -> bool:
+        """Hold the lock of an item for this run until `free`; False while a process outside it does."""
+        if key not in self._held:
+            held = ExitStack()
+            try:
+                held.enter_context(self._store.lock(key, wait=False))
+            except Timeout:
+                return False
+            self._held[key] = held
+        return True
+
+    def free(self, key: str) -> None:
+        """Give up the lock of an item, where it is held."""
+        if held := self._held.pop(key, None):
+            held.close()
+
+    def has(self, key: str) -> bool:
+        """Whether the item is finished."""
+        return self._store.find(key) is not None
 
     def digest(self, path: Path) -> str:
         """SHA-256 of an input. Raises UserError when it is missing."""
@@ -133,12 +158,13 @@ class Home:
 class Job:
     """What an item must know about its home.
 
-    home: the actor's handle, None where all workers are at home. node: Ray's id of the home's node. store: the run
-    store, its root an absolute path. identity: device and number of the store's folder. versions: of the home's
-    libraries. weights: its weights folder.
+    home: the actor's handle, None where all workers are at home. folder: where the command was given, an absolute
+    path. node: Ray's id of the home's node. store: the run store, its root an absolute path. identity: device and
+    number of the store's folder. versions: of the home's libraries. weights: its weights folder.
     """
 
     home: Any
+    folder: Path
     node: str
     store: Store
     identity: tuple[int, int]
@@ -166,7 +192,12 @@ def run_item(job: Job, item: Item, key: str) -> tuple[float, Packed | None]:
     check_versions(job.versions)
     if job.is_here():
         os.environ["BUSBENCH_WEIGHTS"] = str(job.weights)
+        os.chdir(job.folder)  # what an item keeps for others has a relative place
+        if job.home:
+            _answer(job.home.free.remote(key))  # held for a node that was lost
         job.store.compute(item, key)
+        return time.monotonic() - start, None
+    if not _taken(job.home, key):
         return time.monotonic() - start, None
     cache = _cache()
     (cache / "weights").mkdir(exist_ok=True)
@@ -183,6 +214,17 @@ def run_item(job: Job, item: Item, key: str) -> tuple[float, Packed | None]:
                 raise UserError(f"{error} (on node {socket.gethostname()})") from error
         # The mapped files stay readable after the folder has gone.
         return time.monotonic() - start, pack(folder)
+
+
+def _taken(home: Any, key: str) -> bool:
+    """Have the home hold the item, after another process where one has it; False when that has finished it."""
+    waiting = False
+    while not _answer(home.take.remote(key)):
+        if not waiting:
+            say("another process computes this item; waiting for it")
+        waiting = True
+        time.sleep(PAUSE_SECONDS)
+    return not (waiting and _answer(home.has.remote(key)))
 
 
 def _answer(reference: Any) -> Any:
@@ -252,6 +294,10 @@ def _push(home: Any, key: str, partial: Path, end: threading.Event) -> None:
                 sent = state
         except FileNotFoundError:
             continue  # replaced or renamed between looking and reading
+        except RayTaskError as error:
+            say(f"a checkpoint could not be kept: {error.cause}")
+            pause = REFUSED_SECONDS
+            continue
         except RayError as error:
             say(f"checkpoints are no longer sent: {error}")
             return

@@ -1,9 +1,11 @@
 """How long each stage took and how much memory it needed, kept beside the run store: a diary, never a result."""
 
+import os
 import resource
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,22 +13,50 @@ import pandas as pd
 
 DIARY = Path(".bench/timings.csv")
 COLUMNS = ("profile", "stage", "ended", "seconds", "peak_mib")
+LOOK_SECONDS = 1.0
+PROC = Path("/proc")
 
 
 @contextmanager
 def recorded(profile: str, stage: str, diary: Path = DIARY) -> Iterator[None]:
-    """Add a line to `diary` when the block ends without an error: seconds, and the process's peak memory in MiB.
+    """Add a line to `diary` when the block ends without an error: seconds, and the peak memory in MiB.
 
-    The peak is the larger of the process's own and that of its largest child.
+    The peak is of the process with all that it started, looked at every second (memory that they share counts once), or
+    of any one of them, whichever is larger. What runs on other nodes of a cluster is not in it.
     """
-    start = time.monotonic()
-    yield
+    start, end = time.monotonic(), threading.Event()
+    looked: list[int] = []
+    watch = threading.Thread(target=_look, args=(looked, end), daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        end.set()
+        watch.join()
     seconds = time.monotonic() - start
     # Linux counts in KiB.
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+    single = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    peak = max([single, *looked]) / 1024
     line = pd.DataFrame([(profile, stage, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", round(seconds, 1), round(peak))])
     diary.parent.mkdir(parents=True, exist_ok=True)
     line.to_csv(diary, mode="a", index=False, header=False)
+
+
+def _look(looked: list[int], end: threading.Event) -> None:
+    while not end.wait(LOOK_SECONDS):
+        looked.append(memory(os.getpid()))
+
+
+def memory(process: int) -> int:
+    """KiB of a process and all its descendants, what several share counted once; 0 where the system does not say."""
+    total = 0
+    with suppress(OSError):  # it ended meanwhile, or belongs to another user
+        lines = (PROC / str(process) / "smaps_rollup").read_text(encoding="utf-8").splitlines()
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    with suppress(OSError):
+        for children in (PROC / str(process) / "task").glob("*/children"):
+            total += sum(memory(int(child)) for child in children.read_text(encoding="utf-8").split())
+    return total
 
 
 def latest(profile: str, diary: Path = DIARY) -> pd.DataFrame:

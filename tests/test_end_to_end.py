@@ -261,7 +261,7 @@ def test_another_alpha_finds_the_image_embeddings_kept(copied):
 def computed(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """Run all stages that have items; names of the items that were computed, not found in the store."""
     capsys.readouterr()
-    run(folder, "cams", "select", "segmenter", "pseudo", "crf", "train_gt", "train_weak", "oracle")
+    run(folder, "cams", "select", "segmenter", "pseudo", "crf", "train_gt", "train_weak", "oracle", "controls")
     return re.findall(
         r"^\[\d+/\d+\] ((?:(?!, split-|: done).)+)(?:, split-0-training-0)?$", capsys.readouterr().out, re.MULTILINE
     )
@@ -278,7 +278,8 @@ def test_a_change_of_one_row_trains_that_row_alone_and_going_back_nothing(copied
     before, content = predictions(), params()
     content[PROFILE]["train"]["rows"]["pseudo_subset"] = {"optimisation": {"learning_rate": 0.002}}
     write_params(copied, content)
-    assert computed(copied, capsys) == ["pseudo_subset"]
+    # Each control selection trains the same row.
+    assert sorted(computed(copied, capsys)) == sorted(["pseudo_subset", *CONTROL_ROWS])
     assert [row for row in rows if predictions()[row] != before[row]] == ["pseudo_subset"]
     write_params(copied, params())
     assert computed(copied, capsys) == []
@@ -323,7 +324,7 @@ def test_a_change_of_the_selection_reaches_what_comes_after_it_and_nothing_else(
     content[PROFILE]["select"]["alpha1"] = 30.0
     write_params(copied, content)
     with_selection = ["gt_subset", "gt_mean_teacher", *WEAK_ROWS]
-    assert sorted(computed(copied, capsys)) == sorted(["pseudo-masks by sam_phantom", *with_selection])
+    assert sorted(computed(copied, capsys)) == sorted(["pseudo-masks by sam_phantom", *with_selection, *CONTROL_ROWS])
     assert computed(copied, capsys) == []
 
 
@@ -345,7 +346,7 @@ def sources_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         ("baselines/swin_mil.py", ["swin_mil"]),
         # The oracle row of OAA has a threshold, and so a DenseCRF, of its own.
         ("bench/crf.py", ["DenseCRF, amr", "DenseCRF, oaa_cam", "DenseCRF, oaa_cam", "DenseCRF, swin_mil"]),
-        ("bench/prompting/shapes.py", ["pseudo-masks by sam_phantom", "sam_phantom"]),
+        ("bench/prompting/shapes.py", ["pseudo-masks by sam_phantom", "sam_phantom", "true boxes"]),
         ("bench/items/oracle.py", ["oracle threshold of oaa_cam"]),
         ("bench/evaluation.py", []),
     ],

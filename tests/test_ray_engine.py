@@ -21,7 +21,8 @@ from bench.cli import STAGES, main
 from bench.engine import run_items
 from bench.errors import UserError
 from bench.schema import Engine
-from bench.store import RECORD, Item, Store
+from bench.store import CHECKPOINTS, RECORD, Item, Store
+from bench.store_commands import collect
 from tests.test_end_to_end import DATA, PROFILE, REPORTS, params, write_params
 
 pytestmark = [
@@ -72,9 +73,9 @@ def inline(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def copied(inline, tmp_path) -> Path:
-    """The same folder without what the stage train_gt and those after train_weak made."""
+    """The same folder without what was trained and what came of it."""
     folder = shutil.copytree(inline, tmp_path / "copied")
-    for name in ("predictions/gt", "evaluation"):
+    for name in ("cams", "predictions/gt", "predictions/weak", "evaluation"):
         shutil.rmtree(folder / DATA / name)
     shutil.rmtree(folder / REPORTS)
     shutil.rmtree(folder / ".bench")
@@ -116,6 +117,7 @@ def nothing_is_left(monkeypatch, tmp_path):
 
 def test_a_local_instance_gives_the_folders_that_inline_gives(inline, copied, capfd):
     """With as many threads as processes in DenseCRF, and two trainings side by side."""
+    shutil.copytree(inline / DATA / "cams", copied / DATA / "cams")
     shutil.rmtree(copied / DATA / "crf")
     write_params(copied, profile("ray", threads=2))
     run(copied, "crf")
@@ -131,6 +133,13 @@ def test_a_local_instance_gives_the_folders_that_inline_gives(inline, copied, ca
     output = capfd.readouterr().out
     assert "[1/2] gt_whole, split-0-training-0: done in" in output
     assert "[2/2] gt_mean_teacher, split-0-training-0: done in" in output
+
+
+def test_an_item_runs_in_the_folder_of_the_command(tmp_path, monkeypatch):
+    """Where it finds and leaves what it shares with others, image embeddings for one."""
+    monkeypatch.chdir(tmp_path)
+    (folder,) = run_items([work("look_around", "here", threads=1)], engine(), Store(tmp_path / "runs"))
+    assert json.loads((folder / "facts.json").read_text())["folder"] == str(tmp_path)
 
 
 def work(function: str, name: str, inputs: dict[str, Path] | None = None, **settings) -> Item:
@@ -253,10 +262,23 @@ def test_an_error_arrives_as_it_was_raised_and_is_not_tried_again(on_cluster, tm
     assert "[2/3] bad: failed" in capfd.readouterr().out
 
 
-def test_a_lost_process_loses_no_checkpoint(on_cluster, tmp_path):
-    """Its item is computed again from what came home by then."""
-    (folder,) = run_items([work("die", "unlucky", deaths=1, seconds=5)], engine(), Store(tmp_path / "runs"))
+def test_a_lost_process_loses_no_checkpoint(on_cluster, tmp_path, capfd):
+    """Its item is computed again from what came home by then, which is not taken for a leftover meanwhile."""
+    store, item = Store(tmp_path / "runs"), work("die", "unlucky", deaths=1, seconds=5)
+    checkpoint = store.partial(item.key()) / CHECKPOINTS / "latest"
+
+    def collect_leftovers() -> None:
+        while not checkpoint.exists():
+            time.sleep(0.05)
+        collect(store, unused_days=None, dry_run=False)
+
+    thread = threading.Thread(target=collect_leftovers, daemon=True)
+    thread.start()
+    (folder,) = run_items([item], engine(), store)
+    thread.join(timeout=10)
+    assert "0 bytes" in capfd.readouterr().out
     assert (folder / "lives").read_text() == "x"
+    assert [path.name for path in store.root.iterdir()] == [item.key()]
 
 
 def test_an_item_that_loses_every_process_is_a_user_error(cluster):
@@ -294,7 +316,7 @@ def progress_at_home(store: Path, name: str) -> dict | None:
 
 
 def test_a_node_that_is_lost_in_the_middle_of_an_item_changes_no_bit(on_cluster, inline, copied, capfd):
-    """Of three nodes the one that trains gt_whole goes when a checkpoint of it has come home."""
+    """All is trained on the cluster; of its three nodes that which trains gt_whole goes in the middle of it."""
     add_node(on_cluster)
     write_params(copied, profile("ray"))
     item, met = "gt_whole, split-0-training-0", {}
@@ -310,7 +332,7 @@ def test_a_node_that_is_lost_in_the_middle_of_an_item_changes_no_bit(on_cluster,
 
     thread = threading.Thread(target=remove, daemon=True)
     thread.start()
-    run(copied, "train_gt", "evaluate", "tables")
+    run(copied, "cams", "train_gt", "train_weak", "evaluate", "tables")
     thread.join(timeout=10)
     assert 1 <= met["epoch"] < EPOCHS
     goes_on = re.findall(
@@ -318,7 +340,7 @@ def test_a_node_that_is_lost_in_the_middle_of_an_item_changes_no_bit(on_cluster,
     )
     assert [met["epoch"] <= int(epoch) < EPOCHS for epoch in goes_on] == [True]
     assert (copied / REPORTS / "metrics.json").read_bytes() == (inline / REPORTS / "metrics.json").read_bytes()
-    assert content(copied / DATA / "predictions/gt") == content(inline / DATA / "predictions/gt")
+    assert content(copied / DATA) == content(inline / DATA)
 
 
 @pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "127.0.0.1:9", "[::1]:9", "somewhere"])

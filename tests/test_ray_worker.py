@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from filelock import Timeout
 
 from bench.errors import UserError
 from bench.files import digest
@@ -157,6 +158,60 @@ def test_new_checkpoints_are_sent_home_while_the_item_computes(worker, store, tm
                 time.sleep(0.01)
             assert arrived() == expected
     assert threading.active_count() == before
+
+
+def test_a_checkpoint_that_the_home_cannot_take_does_not_end_the_sending(
+    worker, store, tmp_path, without_ray, monkeypatch, capsys
+):
+    monkeypatch.setattr(worker, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(worker, "REFUSED_SECONDS", 0.01)
+    home, refusals = worker.Home(store), iter([UserError("cannot write: no space"), None])
+    keep = home.keep
+
+    def refuse_first(key, files):
+        if error := next(refusals, None):
+            raise worker.RayTaskError("keep", "traceback", error).as_instanceof_cause()
+        keep(key, files)
+
+    home.keep = refuse_first
+    partial, kept = tmp_path / ".k.partial", store.partial("k") / "checkpoints" / "a.pt"
+    with worker._pushed(Remote(home), "k", partial):
+        (partial / "checkpoints").mkdir(parents=True)
+        (partial / "checkpoints" / "a.pt").write_text("1")
+        deadline = time.monotonic() + 20
+        while not kept.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert kept.read_text() == "1"
+    assert capsys.readouterr().out.startswith("a checkpoint could not be kept: cannot write: no space")
+
+
+def test_the_home_holds_an_item_that_is_computed_elsewhere(worker, store):
+    home, other = worker.Home(store), worker.Home(store)
+    assert [home.take("k"), home.take("k")] == [True, True]
+    with pytest.raises(Timeout), store.lock("k", wait=False):
+        pass
+    assert not other.take("k")
+    home.free("k")
+    home.free("k")
+    assert other.take("k")
+
+
+@pytest.mark.parametrize("finishes", [True, False])
+def test_an_item_that_another_process_has_is_waited_for(worker, store, without_ray, monkeypatch, capsys, finishes):
+    monkeypatch.setattr(worker, "PAUSE_SECONDS", 0.01)
+    home, other = worker.Home(store), worker.Home(store)
+    assert other.take("k")
+    taken = []
+    waiting = threading.Thread(target=lambda: taken.append(worker._taken(Remote(home), "k")))
+    waiting.start()
+    time.sleep(0.1)
+    assert taken == []
+    if finishes:
+        (store.root / "k").mkdir()
+    other.free("k")
+    waiting.join(20)
+    assert taken == [not finishes]
+    assert capsys.readouterr().out == "another process computes this item; waiting for it\n"
 
 
 def test_an_input_is_brought_once(worker, store, tmp_path, without_ray):

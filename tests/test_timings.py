@@ -1,8 +1,14 @@
 """The diary of stages: one line a stage that ended, the latest one counts."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 
-from bench.timings import latest, recorded
+from bench.timings import LOOK_SECONDS, latest, memory, recorded
 
 
 def test_the_latest_line_of_each_stage_counts(tmp_path):
@@ -14,6 +20,24 @@ def test_the_latest_line_of_each_stage_counts(tmp_path):
     assert list(found["stage"]) == ["cams", "split"]
     assert (found["seconds"] < 1).all()
     assert (found["peak_mib"] > 1).all()
+
+
+def test_the_peak_is_that_of_all_processes_together(tmp_path):
+    """Two of 100 MiB each, of which the one is the other's child."""
+    code = "import subprocess, sys, time; held = b'x' * (100 << 20)\n"
+    child = f"{code}print(flush=True); time.sleep(60)"
+    parent = f"{code}subprocess.run([sys.executable, '-c', {child!r}])"
+    diary = tmp_path / "timings.csv"
+    alone = memory(os.getpid()) / 1024
+    with recorded("a", "cams", diary):
+        started = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, start_new_session=True)
+        assert started.stdout
+        started.stdout.readline()
+        time.sleep(2 * LOOK_SECONDS)
+        os.killpg(started.pid, signal.SIGKILL)
+        started.communicate()
+    (peak,) = latest("a", diary)["peak_mib"]
+    assert alone + 190 < peak < alone + 400
 
 
 def test_a_stage_that_failed_leaves_no_line(tmp_path):

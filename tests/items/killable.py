@@ -14,7 +14,8 @@ import torch
 import torch._dynamo  # PyTorch's optimisers load it when the first of them is made
 
 import bench.items.cams
-import bench.items.segmentation  # noqa: F401
+import bench.items.segmentation
+import bench.items.segmenter  # noqa: F401
 from bench.store import Item, Store
 
 KEY = "k"
@@ -26,7 +27,10 @@ def die() -> None:
 
 
 def plant(point: str, count: int) -> None:
-    """Die at the `count`-th checkpoint, "half" written, or at the `count`-th rename, "before" or "after" it."""
+    """Die at the `count`-th checkpoint, "half" written, or at the `count`-th rename, "before" or "after" it.
+
+    A count of 0 means the rename by which the item is finished.
+    """
     passed = 0
 
     def reached() -> bool:
@@ -43,7 +47,7 @@ def plant(point: str, count: int) -> None:
             die()
 
     def replace_or_die(self: Path, target: Path) -> Path:
-        ends = reached()
+        ends = reached() if count else target.name == KEY
         if ends and point == "before":
             die()
         replace(self, target)

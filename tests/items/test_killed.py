@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from bench.data.phantom import render
+from bench.paths import CHECKPOINT
 from bench.settings import load
 from bench.store import Item, Store
 from tests.items.killable import KEY, attempt
@@ -22,8 +23,8 @@ from tests.items.killable import KEY, attempt
 pytestmark = pytest.mark.slow
 PHANTOM = load("phantom", Path(__file__).resolve().parents[2] / "params.yaml")
 SIZE, PER_CATEGORY, EPOCHS = 32, 5, 3
-# Of five kills of each item, three come from outside at random times and two at planted points.
-KILLS = ("time", "point", "time", "point", "time")
+# Of seven kills of each item, four come from outside at random times, three at planted points: one is the very end.
+KILLS = ("time", "point", "time", "point", "time", "end", "time")
 SHORT = {"epochs": EPOCHS, "batch_size": 4, "precision": "fp32"}
 
 processes = multiprocessing.get_context("forkserver")
@@ -73,6 +74,17 @@ def row_item(row: str, inputs: dict[str, Path]) -> Item:
     return Item(row, "bench.items.segmentation:run", settings, inputs)
 
 
+def segmenter_item() -> Item:
+    assert PHANTOM.segmenter is not None
+    recipe = PHANTOM.segmenter.model_dump()
+    recipe["optimisation"].update(SHORT)
+    recipe["sizes"].update(image_size=64, patch_size=8, embed_dim=32, heads=2, window=4, prompt_dim=32, decoder_mlp=32)
+    for name in ("training", "held_out"):
+        recipe[name].update(benign=2, malignant=2)
+    settings = {**recipe, "device": "cpu", "threads": 2}
+    return Item("sam_phantom", "bench.items.segmenter:run", settings, {})
+
+
 def items(inputs: dict[str, Path]) -> Mapping[str, Item]:
     """Every kind of state: teacher and noise, global generator, remembered maps, two trainings with frozen parts."""
     deep = {**PHANTOM.cams["swin_mil"]["network"], "stochastic_depth": 0.3}
@@ -81,6 +93,7 @@ def items(inputs: dict[str, Path]) -> Mapping[str, Item]:
         "stochastic depth": method_item("swin_mil", inputs, network=deep),
         "integral": method_item("oaa_cam", inputs, integral=True),
         "two stages": method_item("amr", inputs, training="two_stage", spotlight_epochs=2),
+        "segmenter": segmenter_item(),
     }
 
 
@@ -117,18 +130,20 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
 
 
-@pytest.mark.parametrize("name", ["mean teacher", "stochastic depth", "integral", "two stages"])
+@pytest.mark.parametrize("name", ["mean teacher", "stochastic depth", "integral", "two stages", "segmenter"])
 def test_an_item_that_is_killed_again_and_again_ends_with_the_bytes_of_an_undisturbed_run(name, inputs, tmp_path):
     draw = random.Random(name)
     attempts, store = Attempts(items(inputs)[name], tmp_path), Store(tmp_path / "killed")
     assert not attempts.run("undisturbed")
     expected = contents(tmp_path / "undisturbed" / KEY)
-    assert {"net.safetensors", "cams.npy", "probabilities.npy"} & set(expected)
+    assert {"net.safetensors", "cams.npy", "probabilities.npy", CHECKPOINT} & set(expected)
 
     waiting = list(KILLS)
     while waiting:
         if waiting[0] == "time":
             killed = attempts.run("killed", seconds=draw.uniform(0, attempts.length))
+        elif waiting[0] == "end":
+            killed = attempts.run("killed", planted=(draw.choice(["before", "after"]), 0))
         else:
             killed = attempts.run("killed", planted=(draw.choice(["half", "before", "after"]), draw.randint(1, EPOCHS)))
         if killed:
