@@ -12,7 +12,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,21 +103,22 @@ def _collect(pending: dict[Any, tuple[str, Item, str]], job: Job) -> None:
         except RayError as error:
             failure = failure or _explained(error, item)
             result, outcome = None, "failed"
-        if job.home:
-            ray.get(job.home.free.remote(key))
         if result is not None:
             _add(result, job.store, key)
+        if job.home:
+            with suppress(RayError):  # a home that was lost holds nothing
+                ray.get(job.home.free.remote(key))
         say(f"{place}: {outcome}")
     if failure:
         raise failure
 
 
 def _add(result: Packed, store: Store, key: str) -> None:
-    with store.lock(key):
-        if not store.find(key):
-            with replacing_folder(store.root / key) as out:
-                unpack(result, out)
-        shutil.rmtree(store.partial(key), ignore_errors=True)
+    """Put a result that came from another node into the store; the home holds its lock."""
+    if not store.find(key):
+        with replacing_folder(store.root / key) as out:
+            unpack(result, out)
+    shutil.rmtree(store.partial(key), ignore_errors=True)
 
 
 def _explained(error: RayError, item: Item) -> BaseException:

@@ -32,6 +32,8 @@ from bench.store import CHECKPOINTS, OUT, PACKAGES, Item, Store
 
 # Files by relative name, uint8 (n,); a folder's name leads to None.
 Packed = dict[str, NDArray[np.uint8] | None]
+# Number and time of files by relative name: what tells a newer one.
+State = dict[str, tuple[int, int]]
 PAUSE_SECONDS = 1.0
 # Sending checkpoints takes at most this share of an item's time.
 PUSH_SHARE = 0.1
@@ -142,8 +144,8 @@ class Home:
         return {name: _mapped(partial / name) for name in _state(partial)}
 
     def keep(self, key: str, files: Packed) -> None:
-        """Take a newer `unfinished` into the store, file by file; checkpoints that are no longer among it go."""
-        if self._store.find(key):
+        """Take a newer `unfinished` of an item that is held; checkpoints that are no longer among it go."""
+        if key not in self._held or self._store.find(key):
             return  # sent by a node that was thought lost
         partial = self._store.partial(key)
         for name, content in files.items():
@@ -217,14 +219,14 @@ def run_item(job: Job, item: Item, key: str) -> tuple[float, Packed | None]:
 
 
 def _taken(home: Any, key: str) -> bool:
-    """Have the home hold the item, after another process where one has it; False when that has finished it."""
+    """Have the home hold the item, after another process where one has it; False when it is finished."""
     waiting = False
     while not _answer(home.take.remote(key)):
         if not waiting:
             say("another process computes this item; waiting for it")
         waiting = True
         time.sleep(PAUSE_SECONDS)
-    return not (waiting and _answer(home.has.remote(key)))
+    return not _answer(home.has.remote(key))
 
 
 def _answer(reference: Any) -> Any:
@@ -274,7 +276,8 @@ def _brought(home: Any, path: Path, cache: Path) -> Path:
 def _pushed(home: Any, key: str, partial: Path) -> Iterator[None]:
     """While the block computes in the folder `partial`, send new checkpoints home, in a thread of its own."""
     end = threading.Event()
-    thread = threading.Thread(target=_push, args=(home, key, partial, end), daemon=True)
+    there = _state(partial / CHECKPOINTS)
+    thread = threading.Thread(target=_push, args=(home, key, partial, there, end), daemon=True)
     thread.start()
     try:
         yield
@@ -283,8 +286,8 @@ def _pushed(home: Any, key: str, partial: Path) -> Iterator[None]:
         thread.join()
 
 
-def _push(home: Any, key: str, partial: Path, end: threading.Event) -> None:
-    sent, pause = _state(partial / CHECKPOINTS), PAUSE_SECONDS
+def _push(home: Any, key: str, partial: Path, sent: State, end: threading.Event) -> None:
+    pause = PAUSE_SECONDS
     while not end.wait(pause):
         start = time.monotonic()
         try:
@@ -304,9 +307,9 @@ def _push(home: Any, key: str, partial: Path, end: threading.Event) -> None:
         pause = max(PAUSE_SECONDS, (time.monotonic() - start) * (1 / PUSH_SHARE - 1))
 
 
-def _state(folder: Path) -> dict[str, tuple[int, int]]:
-    """Number and time of an unfinished item's files, but for its results to be and files still being written."""
-    state = {}
+def _state(folder: Path) -> State:
+    """The State of an unfinished item's files, but for its results to be and files still being written."""
+    state: State = {}
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder)
         if file.is_file() and not file.name.startswith(".") and name.parts[0] != OUT:

@@ -22,7 +22,7 @@ def recorded(profile: str, stage: str, diary: Path = DIARY) -> Iterator[None]:
     """Add a line to `diary` when the block ends without an error: seconds, and the peak memory in MiB.
 
     The peak is of the process with all that it started, looked at every second (memory that they share counts once), or
-    of any one of them, whichever is larger. What runs on other nodes of a cluster is not in it.
+    of any one of them, whichever is larger. What runs on the cluster that RAY_ADDRESS names is not in it.
     """
     start, end = time.monotonic(), threading.Event()
     looked: list[int] = []
@@ -54,8 +54,10 @@ def memory(process: int) -> int:
         lines = (PROC / str(process) / "smaps_rollup").read_text(encoding="utf-8").splitlines()
         total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     with suppress(OSError):
-        for children in (PROC / str(process) / "task").glob("*/children"):
-            total += sum(memory(int(child)) for child in children.read_text(encoding="utf-8").split())
+        for thread in (PROC / str(process) / "task").iterdir():
+            with suppress(OSError):
+                children = (thread / "children").read_text(encoding="utf-8").split()
+                total += sum(memory(int(child)) for child in children)
     return total
 
 

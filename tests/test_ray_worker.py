@@ -91,6 +91,7 @@ def array(text):
 
 def test_the_home_keeps_what_it_is_sent_and_gives_it_back(worker, store):
     home = worker.Home(store)
+    assert home.take("k")
     assert home.unfinished("k") == {}
     home.keep("k", {"item.json": array(b"{}"), "checkpoints/a.pt": array(b"1"), "checkpoints/b.pt": array(b"1")})
     home.keep("k", {"item.json": array(b"{}"), "checkpoints/a.pt": array(b"2")})
@@ -102,9 +103,13 @@ def test_the_home_keeps_what_it_is_sent_and_gives_it_back(worker, store):
     }
 
 
-def test_what_comes_after_the_item_has_ended_is_not_kept(worker, store):
-    (store.root / "k").mkdir(parents=True)
-    worker.Home(store).keep("k", {"checkpoints/a.pt": array(b"1")})
+@pytest.mark.parametrize(("taken", "finished"), [(True, True), (False, False)])
+def test_what_comes_after_the_item_has_ended_is_not_kept(worker, store, taken, finished):
+    home = worker.Home(store)
+    assert not taken or home.take("k")
+    if finished:
+        (store.root / "k").mkdir(parents=True)
+    home.keep("k", {"checkpoints/a.pt": array(b"1")})
     assert not store.partial("k").exists()
 
 
@@ -133,7 +138,8 @@ def without_ray(worker, monkeypatch):
 
 def test_new_checkpoints_are_sent_home_while_the_item_computes(worker, store, tmp_path, without_ray, monkeypatch):
     monkeypatch.setattr(worker, "PAUSE_SECONDS", 0.01)
-    partial, kept = tmp_path / ".k.partial", store.partial("k")
+    home, partial, kept = worker.Home(store), tmp_path / ".k.partial", store.partial("k")
+    assert home.take("k")
     (partial / "out").mkdir(parents=True)
     (partial / "out" / "half").touch()
     (partial / "item.json").write_text("{}")
@@ -144,7 +150,7 @@ def test_new_checkpoints_are_sent_home_while_the_item_computes(worker, store, tm
         file = kept / "checkpoints/a.pt"
         return names(kept), file.read_text() if file.is_file() else ""
 
-    with worker._pushed(Remote(worker.Home(store)), "k", partial):
+    with worker._pushed(Remote(home), "k", partial):
         time.sleep(0.1)
         assert not kept.exists()  # nothing is sent before there is a checkpoint
         (partial / "checkpoints").mkdir()
@@ -166,6 +172,7 @@ def test_a_checkpoint_that_the_home_cannot_take_does_not_end_the_sending(
     monkeypatch.setattr(worker, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(worker, "REFUSED_SECONDS", 0.01)
     home, refusals = worker.Home(store), iter([UserError("cannot write: no space"), None])
+    assert home.take("k")
     keep = home.keep
 
     def refuse_first(key, files):
@@ -212,6 +219,11 @@ def test_an_item_that_another_process_has_is_waited_for(worker, store, without_r
     waiting.join(20)
     assert taken == [not finishes]
     assert capsys.readouterr().out == "another process computes this item; waiting for it\n"
+
+
+def test_an_item_that_was_finished_while_it_waited_its_turn_is_not_computed_again(worker, store, without_ray):
+    (store.root / "k").mkdir(parents=True)
+    assert not worker._taken(Remote(worker.Home(store)), "k")
 
 
 def test_an_input_is_brought_once(worker, store, tmp_path, without_ray):
