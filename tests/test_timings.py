@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from bench import timings
 from bench.timings import LOOK_SECONDS, latest, memory, recorded
 
 
@@ -24,24 +25,33 @@ def test_the_latest_line_of_each_stage_counts(tmp_path):
     assert (found["peak_mib"] > 1).all()
 
 
-def test_the_peak_is_that_of_all_processes_together(tmp_path, monkeypatch):
-    """Two of 100 MiB each, of which the one is the other's child."""
-    # This process's own peak may be of any test before this one.
-    monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=0))
+@pytest.fixture
+def two_processes():
+    """The number of a process that holds 100 MiB, and whose child holds as much."""
     code = "import subprocess, sys, time; held = b'x' * (100 << 20)\n"
     child = f"{code}print(flush=True); time.sleep(60)"
     parent = f"{code}subprocess.run([sys.executable, '-c', {child!r}])"
-    diary = tmp_path / "timings.csv"
-    alone = memory(os.getpid()) / 1024
-    with recorded("a", "cams", diary):
-        started = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, start_new_session=True)
-        assert started.stdout
-        started.stdout.readline()
+    started = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, start_new_session=True)
+    assert started.stdout
+    started.stdout.readline()
+    yield started.pid
+    os.killpg(started.pid, signal.SIGKILL)
+    started.communicate()
+
+
+def test_the_peak_is_that_of_a_process_and_all_that_it_started(two_processes, tmp_path, monkeypatch):
+    monkeypatch.setattr(timings, "memory", lambda _: memory(two_processes))
+    monkeypatch.setattr(resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=0))
+    with recorded("a", "cams", tmp_path / "timings.csv"):
         time.sleep(2 * LOOK_SECONDS)
-        os.killpg(started.pid, signal.SIGKILL)
-        started.communicate()
-    (peak,) = latest("a", diary)["peak_mib"]
-    assert alone + 190 < peak < alone + 400
+    (peak,) = latest("a", tmp_path / "timings.csv")["peak_mib"]
+    assert 200 < peak < 300
+
+
+def test_a_process_that_is_gone_has_no_memory():
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    assert memory(gone.pid) == 0
 
 
 def test_a_stage_that_failed_leaves_no_line(tmp_path):
