@@ -40,7 +40,7 @@ def two_processes():
 
 
 def test_the_peak_is_that_of_a_process_and_all_that_it_started(two_processes, tmp_path, monkeypatch):
-    monkeypatch.setattr(timings, "memory", lambda _: memory(two_processes))
+    monkeypatch.setattr(timings, "os", SimpleNamespace(getpid=lambda: two_processes))
     monkeypatch.setattr(resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=0))
     with recorded("a", "cams", tmp_path / "timings.csv"):
         time.sleep(2 * LOOK_SECONDS)
