@@ -28,7 +28,7 @@ from ray.exceptions import RayError, RayTaskError
 from bench.errors import UserError
 from bench.files import digest, discard, replacing_file
 from bench.progress import say
-from bench.store import CHECKPOINTS, OUT, PACKAGES, Item, Store
+from bench.store import CHECKPOINTS, OUT, PACKAGES, WAITING, Item, Store
 
 # Files by relative name, uint8 (n,); a folder's name leads to None.
 Packed = dict[str, NDArray[np.uint8] | None]
@@ -223,7 +223,7 @@ def _taken(home: Any, key: str) -> bool:
     waiting = False
     while not _answer(home.take.remote(key)):
         if not waiting:
-            say("another process computes this item; waiting for it")
+            say(WAITING)
         waiting = True
         time.sleep(PAUSE_SECONDS)
     return not _answer(home.has.remote(key))

@@ -37,6 +37,7 @@ OUT = "out"
 CHECKPOINTS = "checkpoints"
 PARTIAL = ".partial"
 LOCK = ".lock"
+WAITING = "another process computes this item; waiting for it"
 # Least time between two checkpoints of the item that is being computed. It reaches the training past the item's
 # settings, because these make its key and this changes no result.
 CHECKPOINT_SECONDS: ContextVar[float] = ContextVar("checkpoint_seconds", default=0.0)
@@ -120,7 +121,7 @@ class Store:
         except Timeout:
             if not wait:
                 raise
-            say("another process computes this item; waiting for it")
+            say(WAITING)
             lock.acquire(poll_interval=0.2)
         try:
             yield

@@ -171,7 +171,7 @@ def test_a_checkpoint_that_the_home_cannot_take_does_not_end_the_sending(
 ):
     monkeypatch.setattr(worker, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(worker, "REFUSED_SECONDS", 0.01)
-    home, refusals = worker.Home(store), iter([UserError("cannot write: no space"), None])
+    home, refusals = worker.Home(store), iter([UserError("cannot write: no space")])
     assert home.take("k")
     keep = home.keep
 
