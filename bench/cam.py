@@ -58,7 +58,7 @@ def multi_scale_cams(
             # With antialias the filter is Pillow's bicubic, which IRN's code takes (METHOD 5.1).
             scaled = functional.interpolate(batch, size=round(size * scale), mode="bicubic", antialias=True)
             with context.autocast():
-                maps = maps_of(with_mirror(normalise(scaled)))
+                maps = maps_of(normalise(with_mirror(scaled)))
             summed = mirror_sum(maps.float())
             total = total + functional.interpolate(summed, size=size, mode="bilinear", align_corners=False)
         assert isinstance(total, torch.Tensor)
@@ -86,7 +86,7 @@ def feature_maps(net: torch.nn.Module, images: np.ndarray, context: Context) -> 
     maps, logits = [], []
     for batch in _batches(images, None, context):
         with context.autocast():
-            batch_logits, batch_maps = net(with_mirror(normalise(batch)))
+            batch_logits, batch_maps = net(normalise(with_mirror(batch)))
         maps.append(mirror_sum(batch_maps.float()[:, TUMOUR : TUMOUR + 1].relu())[:, 0])
         logits.append(batch_logits[0::2].float() + batch_logits[1::2].float())
     return torch.cat(maps), torch.cat(logits)
@@ -101,7 +101,7 @@ def mirrored_logits(
     parts = []
     for batch in _batches(images, "logits", context):
         with context.autocast():
-            logits = logits_of(with_mirror(normalise(batch)))
+            logits = logits_of(normalise(with_mirror(batch)))
         parts.append((logits[0::2].float() + logits[1::2].float()) / 2)
     return _joined(parts)
 

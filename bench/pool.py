@@ -41,7 +41,7 @@ def in_order(work: Callable[..., R], tasks: Iterable[tuple[Any, ...]], processes
     except BrokenProcessPool as error:
         raise UserError(
             "a process of this item died, perhaps for want of memory - free some and run again, or lower "
-            "engine.threads, which computes every item anew"
+            "engine.threads, which trains every network anew"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

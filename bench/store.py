@@ -48,6 +48,7 @@ PACKAGES = (
     "opencv-python-headless",
     "pillow",
     "pydensecrf2",
+    "scipy",
     "segment-anything",
     "segmentation-models-pytorch",
     "timm",
@@ -61,7 +62,8 @@ class Item:
     """One unit of work (method x seed): calls `function(settings, inputs, out)`, which fills folder `out`.
 
     function: "module:name". settings: JSON-able. inputs: what it may read, by name.
-    modules: further modules whose sources decide the result (the method's own file).
+    modules: further modules whose sources decide the result (the method's own file). aside: further settings for the
+    function that decide nothing of this item's result (how many processes), and so are no part of its key.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Item:
     settings: Mapping[str, Any]
     inputs: Mapping[str, Path]
     modules: tuple[str, ...] = field(default=())
+    aside: Mapping[str, Any] = field(default_factory=dict)
 
     def key(self) -> str:
         """SHA-256 (hex) of everything that decides the result."""
@@ -158,7 +161,7 @@ class Store:
         out, resumed, start = partial / OUT, (partial / CHECKPOINTS).is_dir(), time.monotonic()
         token = CHECKPOINT_SECONDS.set(self.checkpoint_seconds)
         try:
-            resolve(item.function)(dict(item.settings), dict(item.inputs), out)
+            resolve(item.function)({**item.settings, **item.aside}, dict(item.inputs), out)
         finally:
             CHECKPOINT_SECONDS.reset(token)
         # "seconds" counts the last attempt alone; "resumed" says whether there were others.

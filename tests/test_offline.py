@@ -23,7 +23,7 @@ from bench.nets.resnet import make_cam_resnet
 from bench.nets.swin import make_swin_mil
 from bench.nets.unet import make_unet
 from bench.nets.vgg import make_cam_vgg
-from bench.prompting import make_segmenter
+from bench.prompting.kinds import make_segmenter
 from bench.schema import CamNetwork, SwinNetwork, VggNetwork
 from tests.http_server import LocalServer
 from tests.offline import network_cut

@@ -14,6 +14,7 @@ from bench import sources
 from bench.cli import STAGES
 from bench.firewall import PLACES, mask_readers
 from bench.pipeline import any_profile, outputs, overlap
+from bench.prompting.kinds import KINDS
 from bench.sources import HARNESS, closure, imports, source_file
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,16 +35,17 @@ MASK_MODULES = {
     "bench.report.gallery",
     "bench.stages.controls",
 }
+SEGMENTERS = sorted({module for module, _ in KINDS.values()})
 # What a stage runs through the engine or loads by name, beside what its own module imports.
 RUN_BY_NAME = {
     "cams": ["bench.items.cams", *BASELINES],
-    "segmenter": ["bench.items.segmenter", "bench.prompting"],
-    "pseudo": ["bench.items.pseudo", "bench.prompting"],
+    "segmenter": ["bench.items.segmenter"],
+    "pseudo": ["bench.items.pseudo", *SEGMENTERS],
     "crf": ["bench.items.crf"],
     "train_gt": ["bench.items.segmentation"],
     "train_weak": ["bench.items.segmentation"],
     "oracle": ["bench.items.crf", "bench.items.oracle", "bench.items.segmentation"],
-    "controls": ["bench.items.pseudo", "bench.items.segmentation", "bench.prompting"],
+    "controls": ["bench.items.pseudo", "bench.items.segmentation", *SEGMENTERS],
 }
 DATA_FILES = {
     "bench.claims": ["bench/claims.yaml"],
@@ -189,7 +191,7 @@ def copied(tmp_path, monkeypatch):
         ("bench/crf_pool.py", "from bench.data.raw import folder", ["crf"]),
         ("baselines/amr.py", "def f():\n    from bench.data.masks import folder", ["cams", "baselines.amr"]),
         ("bench/items/segmenter.py", "from bench.data.raw import image_files", ["segmenter"]),
-        ("bench/prompting/grabcut.py", "from bench.report.gallery import regions", ["segmenter", "pseudo"]),
+        ("bench/prompting/grabcut.py", "from bench.report.gallery import regions", ["pseudo"]),
     ],
 )
 def test_a_planted_import_is_found(copied, file, code, caught):

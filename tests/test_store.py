@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,14 @@ def test_the_key_does_not_change_with_name_place_or_time(tree):
     moved.write_text("content")
     os.utime(moved, (0, 0))
     assert Item("another name", one.function, one.settings, {"counter": moved}).key() == one.key()
+
+
+def test_what_stands_aside_reaches_the_function_and_not_the_key(tree, store):
+    one = item(tree)
+    failing = replace(one, aside={"error": "ValueError"})
+    assert failing.key() == one.key()
+    with pytest.raises(ValueError):
+        run_items([failing], INLINE, store)
 
 
 def test_a_missing_input_is_a_user_error(tree):

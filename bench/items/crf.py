@@ -16,8 +16,8 @@ def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
 
     Rows of the store outside V are zero. log.csv, in V's order: id, usable (always true), threshold, share_before
     and share (of foreground, before and after the CRF), empty_crf (nothing was left, so the thresholded CAM stays).
-    settings: parameters, threshold ("otsu" or a number), image_size, threads (as many processes; no result depends
-    on it). inputs: index, originals, cams (a folder that the item of bench.items.cams made).
+    settings: parameters, threshold ("otsu" or a number), image_size, and aside threads (as many processes).
+    inputs: index, originals, cams (a folder that the item of bench.items.cams made).
     """
     index, ids = read_table(inputs["index"]), list(read_table(inputs["cams"] / "ids.csv")["id"])
     position = {image_id: row for row, image_id in enumerate(index["id"])}

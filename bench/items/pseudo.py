@@ -12,7 +12,8 @@ from bench.data.images import ORIGINALS, STORE, read_original, read_table, resiz
 from bench.files import write_json
 from bench.precision import of_item
 from bench.progress import track
-from bench.prompting import Prompt, make_segmenter
+from bench.prompting import Prompt
+from bench.prompting.kinds import make_segmenter
 from bench.schema import SamSizes
 from bench.selection import CORNERS
 from bench.weights import weights_folder
@@ -25,8 +26,8 @@ def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
 
     Rows of the store outside V, and of V without a region, are zero. log.csv: id, usable (the image takes part in
     training), share (of foreground). settings: the pseudo block (its checkpoint is an input), sizes (of the variant
-    phantom, else None), device, threads, auto_precision, image_size. inputs: index, originals, selection, and
-    checkpoint when it is no official one.
+    phantom, else None), device, threads, auto_precision, image_size; what only SAM goes by stands aside for the others.
+    inputs: index, originals, selection, and checkpoint when it is no official one.
     """
     precision = of_item(settings["precision"], settings)
     if settings["segmenter"] == "sam":

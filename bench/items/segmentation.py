@@ -19,11 +19,12 @@ from bench.weights import weights_folder
 def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
     """Fill `out`: probabilities.npy float16 (|X|, S, S) of tumour, ids.csv (X's order), history.csv.
 
-    settings: row, images ("whole", "subset" or "mean_teacher"), recipe, seed, device, threads, auto_precision.
+    settings: row, images ("whole", "subset" or "mean_teacher"), recipe, its mean_teacher (aside where the row has no
+    teacher), seed, device, threads, auto_precision.
     inputs: index, store, split, labels (a mask store in the index's order), selection (for L and U), and usable
     (the pseudo-masks' log) where images without a pseudo-mask are to be left out.
     """
-    recipe = Segmentation.model_validate(settings["recipe"])
+    recipe = Segmentation.model_validate({**settings["recipe"], "mean_teacher": settings["mean_teacher"]})
     precision = of_item(recipe.optimisation.precision, settings)
     where = context(settings["device"], settings["threads"], precision, checkpoints_beside(out))
     table = read_table(inputs["index"]).merge(read_table(inputs["split"])[["id", "set"]], on="id")

@@ -1,25 +1,19 @@
 """Box prompt -> mask: SAM, its separately named stand-in GrabCut, and two diagnostics behind one protocol.
 
-Importing this package loads neither torch nor OpenCV; `make_segmenter` loads what the chosen kind needs.
+Importing this package loads neither torch nor OpenCV; `bench.prompting.kinds` makes a segmenter of a kind.
 """
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-
-from bench.errors import UserError
-from bench.schema import SamSizes
 
 Box = tuple[int, int, int, int]
 """x_min, y_min, x_max, y_max: inclusive pixels of the original image (METHOD 10b)."""
 
 Prompt = tuple[npt.NDArray[np.uint8], Box]
 """An image, uint8 (H, W, 3) RGB, and a box on it."""
-
-KINDS = ("sam", "grabcut", "ellipse", "box")
 
 
 class Segmenter(Protocol):
@@ -37,46 +31,6 @@ class Segmenter(Protocol):
         """The masks of many prompts, in their order; prompts are taken as they are needed, a few ahead."""
         for image, box in prompts:
             yield self.segment(image, box)
-
-
-def make_segmenter(
-    kind: str,
-    *,
-    variant: str,
-    checkpoint: Path | None,
-    weights: Path,
-    device: str,
-    precision: str = "fp32",
-    sizes: SamSizes | None = None,
-    cache: Path | None = None,
-    processes: int = 1,
-) -> Segmenter:
-    """Make the segmenter `kind`: sam, grabcut, ellipse or box (METHOD 7).
-
-    processes: over how many grabcut spreads its images. The rest matters for sam only: `variant` is vit_h, vit_l,
-    vit_b or phantom (which needs `sizes`); `checkpoint` is a file of that variant, or None for the official one, cached
-    in the folder `weights`; `device` is a torch device such as "cpu"; `precision` is the image encoder's, fp32 or bf16;
-    `cache` is the folder of image embeddings, or None to keep none. Raises UserError for an unknown kind or variant and
-    for weights that are missing or damaged.
-    """
-    match kind:
-        case "sam":
-            from bench.prompting.sam import SamSegmenter
-
-            return SamSegmenter(variant, checkpoint, weights, device, precision, sizes, cache)
-        case "grabcut":
-            from bench.prompting.grabcut import GrabCutSegmenter
-
-            return GrabCutSegmenter(processes)
-        case "ellipse":
-            from bench.prompting.shapes import EllipseSegmenter
-
-            return EllipseSegmenter()
-        case "box":
-            from bench.prompting.shapes import BoxSegmenter
-
-            return BoxSegmenter()
-    raise UserError(f"unknown segmenter {kind!r} - choose one of {', '.join(KINDS)}")
 
 
 def check_prompt(image: npt.NDArray[Any], box: Box) -> None:

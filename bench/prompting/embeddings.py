@@ -6,7 +6,8 @@ import importlib.metadata
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 
@@ -45,7 +46,8 @@ class Embeddings:
     folder: of all networks' embeddings, in which `key` names this one's. shape: (C, h, w) of one embedding.
 
     A row is written before the index names it, and the index is replaced as a whole, so a crash loses at most the rows
-    that no index names; the next writer overwrites them. Several processes may share the folder.
+    that no index names; the next writer overwrites them. Several processes may share the folder, of one network or of
+    several: who reads or writes holds the folder's lock, so no file goes or changes its order meanwhile.
     """
 
     def __init__(self, folder: Path, key: str, shape: tuple[int, int, int]) -> None:
@@ -53,7 +55,8 @@ class Embeddings:
         self._shape = shape
         self._row_bytes = prod(shape) * np.dtype(np.float16).itemsize
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._index = self._read_index()
+        with self._locked(fcntl.LOCK_SH):
+            self._read_index()  # so that others' files make room first
 
     def through(
         self,
@@ -65,17 +68,24 @@ class Embeddings:
         Both kinds are rounded to float16, so that it does not matter which ones were there.
         """
         names = [hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest() for image in images]
-        missing = {name: image for name, image in zip(names, images, strict=True) if name not in self._index}
-        made: dict[str, npt.NDArray[np.float16]] = {}
+        with self._locked(fcntl.LOCK_SH):
+            index = self._read_index()
+            rows = {name: self._read(index[name]) for name in names if name in index}
+        missing = {name: image for name, image in zip(names, images, strict=True) if name not in rows}
         if missing:
             made = dict(zip(missing, embed(list(missing.values())).half().cpu().numpy(), strict=True))
             self._append(made)
-        rows = [made[name] if name in made else self._read(name) for name in names]
-        return torch.from_numpy(np.stack(rows)).float()
+            rows |= made
+        return torch.from_numpy(np.stack([rows[name] for name in names])).float()
 
-    def _read(self, name: str) -> npt.NDArray[np.float16]:
-        offset = self._index[name] * self._row_bytes
-        flat = np.fromfile(self._folder / PACK, np.float16, prod(self._shape), offset=offset)
+    @contextmanager
+    def _locked(self, how: int) -> Iterator[None]:
+        with (self._folder.parent / LOCK).open("a") as lock:
+            fcntl.flock(lock, how)
+            yield
+
+    def _read(self, row: int) -> npt.NDArray[np.float16]:
+        flat = np.fromfile(self._folder / PACK, np.float16, prod(self._shape), offset=row * self._row_bytes)
         return flat.reshape(self._shape)
 
     def _read_index(self) -> dict[str, int]:
@@ -88,23 +98,21 @@ class Embeddings:
         return {name: row for row, name in enumerate(read_json(index)[:complete])}
 
     def _append(self, made: dict[str, npt.NDArray[np.float16]]) -> None:
-        with (self._folder / LOCK).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            self._index = self._read_index()  # another process may have written meanwhile
-            new = {name: row for name, row in made.items() if name not in self._index}
+        with self._locked(fcntl.LOCK_EX):
+            index = self._read_index()  # another process may have written meanwhile
+            new = {name: row for name, row in made.items() if name not in index}
             if not self._make_room(len(new) * self._row_bytes):
                 return
             pack = self._folder / PACK
-            with replacing_file(self._folder / INDEX) as index:
+            with replacing_file(self._folder / INDEX) as file:
                 pack.touch()
                 with pack.open("r+b") as stream:
-                    stream.seek(len(self._index) * self._row_bytes)
+                    stream.seek(len(index) * self._row_bytes)
                     for row in new.values():
                         stream.write(row.tobytes())
                     stream.truncate()
                     os.fsync(stream.fileno())
-                index.write_text(json.dumps([*self._index, *new]), encoding="utf-8")
-            self._index |= {name: row for row, name in enumerate(new, len(self._index))}
+                file.write_text(json.dumps([*index, *new]), encoding="utf-8")
 
     def _make_room(self, size: int) -> bool:
         """Whether `size` more bytes fit below LIMIT, after other networks' files went, the longest unused first."""

@@ -29,8 +29,8 @@ def crf_item(paths: Paths, settings: Settings, method: str, seeds: Seeds, thresh
             "parameters": settings.crf.parameters,
             "threshold": threshold,
             "image_size": settings.prepare.image_size,
-            "threads": settings.engine.threads,
         },
+        aside={"threads": settings.engine.threads},
         inputs={
             "index": paths.images / INDEX,
             "originals": paths.images / ORIGINALS,

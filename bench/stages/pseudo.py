@@ -6,9 +6,13 @@ from bench.artefacts import SAM
 from bench.data.images import INDEX, ORIGINALS
 from bench.files import own_file
 from bench.paths import CHECKPOINT, SAM_PHANTOM, Paths
+from bench.prompting.kinds import KINDS
 from bench.settings import Settings
 from bench.stages.common import machine, run_and_lay_out
 from bench.store import Item
+
+# Of the settings of `pseudo`, those that every segmenter goes by; the others are SAM's.
+OF_ALL = ("segmenter", "without_roi")
 
 
 def run(paths: Paths, settings: Settings) -> None:
@@ -22,29 +26,31 @@ def run(paths: Paths, settings: Settings) -> None:
 
 def box_item(paths: Paths, settings: Settings, name: str, boxes: Path) -> Item:
     """The item that prompts the profile's segmenter with the boxes of a table (id and corners)."""
-    options = settings.pseudo.model_dump()
-    inputs = {"index": paths.images / INDEX, "originals": paths.images / ORIGINALS}
-    if options.pop("checkpoint"):
+    sam = settings.pseudo.segmenter == "sam"
+    inputs = {"index": paths.images / INDEX, "originals": paths.images / ORIGINALS, "selection": boxes}
+    small = settings.segmenter if settings.pseudo.trained_here else None
+    # Only Segment Anything knows a GPU; the others' items would hold a share of it for nothing.
+    engine = settings.engine if sam else settings.engine.model_copy(update={"device": "cpu"})
+    options = {
+        **settings.pseudo.model_dump(exclude={"checkpoint"}),
+        "sizes": small.sizes.model_dump() if small else None,
+        **machine(engine, settings.pseudo.precision),
+    }
+    if sam and settings.pseudo.checkpoint:
         inputs["checkpoint"] = _own_checkpoint(paths, settings)
-    elif settings.pseudo.trained_here:
+    elif small:
         inputs["checkpoint"] = paths.segmenter / SAM_PHANTOM / CHECKPOINT
-    elif settings.pseudo.segmenter == "sam":
+    elif sam:
         # Part of the item's key: other weights give other masks.
         options["weights"] = SAM[settings.pseudo.variant].sha256
-    small = settings.segmenter if settings.pseudo.trained_here else None
-    options["sizes"] = small.sizes.model_dump() if small else None
-    # Only Segment Anything knows a GPU; the others' items would hold a share of it for nothing.
-    sam = settings.pseudo.segmenter == "sam"
-    engine = settings.engine if sam else settings.engine.model_copy(update={"device": "cpu"})
+    decisive = {name: options.pop(name) for name in (list(options) if sam else OF_ALL)}
     return Item(
         name=name,
         function="bench.items.pseudo:run",
-        settings={
-            **options,
-            "image_size": settings.prepare.image_size,
-            **machine(engine, settings.pseudo.precision),
-        },
-        inputs={**inputs, "selection": boxes},
+        settings={**decisive, "image_size": settings.prepare.image_size},
+        inputs=inputs,
+        modules=(KINDS[settings.pseudo.segmenter][0],),
+        aside=options,
     )
 
 

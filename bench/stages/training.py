@@ -80,16 +80,20 @@ def segmentation_item(paths: Paths, settings: Settings, row: Row, seeds: Seeds, 
     if row.needs_selection:
         shared["selection"] = selection(paths, row) / f"{seeds.name}.csv"
     recipe = settings.row(row.method)
+    teaching = {"mean_teacher": recipe.mean_teacher.model_dump()}
+    has_teacher = row.images == "mean_teacher"
     return Item(
         name=f"{row.id}, {seeds.name}",
         function="bench.items.segmentation:run",
         settings={
             "row": row.id,
             "images": row.images,
-            "recipe": recipe.model_dump(),
+            "recipe": recipe.model_dump(exclude={"mean_teacher"}),
+            **(teaching if has_teacher else {}),
             "weights": pins(recipe),
             "seed": seeds.training,
             **machine(settings.engine, recipe.optimisation.precision),
         },
         inputs={**shared, **inputs},
+        aside={} if has_teacher else teaching,
     )

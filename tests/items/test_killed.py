@@ -70,7 +70,9 @@ def row_item(row: str, inputs: dict[str, Path]) -> Item:
     recipe["optimisation"].update(SHORT)
     recipe["mean_teacher"]["labelled_per_batch"] = 2
     recipe["decoder_channels"] = [16, 8, 8, 8, 8]
-    settings = {"row": row, "images": "mean_teacher", "recipe": recipe, "seed": 0, "device": "cpu", "threads": 2}
+    teaching = recipe.pop("mean_teacher")
+    settings = {"row": row, "images": "mean_teacher", "recipe": recipe, "mean_teacher": teaching, "seed": 0}
+    settings |= {"device": "cpu", "threads": 2}
     return Item(row, "bench.items.segmentation:run", settings, inputs)
 
 

@@ -94,9 +94,15 @@ def test_rows_that_the_packed_file_lacks_are_made_again(tmp_path, left):
 def test_two_writers_at_once_keep_both_ones_rows(tmp_path):
     embed = Embedder()
     one, other = Embeddings(tmp_path, "net", SHAPE), Embeddings(tmp_path, "net", SHAPE)
-    first, second = one.through([picture(0)], embed), other.through([picture(1), picture(0)], embed)
+    first = []
+
+    def overtaken(images) -> torch.Tensor:
+        first.append(one.through([picture(0)], embed))
+        return embed(images)
+
+    second = other.through([picture(1), picture(0)], overtaken)
     both = Embeddings(tmp_path, "net", SHAPE).through([picture(0), picture(1)], embed)
-    assert torch.equal(both, torch.cat([first, second[:1]]))
+    assert torch.equal(both, torch.cat([first[0], second[:1]]))
     assert embed.asked == [1, 2]
     assert len(json.loads((tmp_path / "net" / INDEX).read_text())) == 2
 
@@ -120,8 +126,23 @@ def test_other_networks_make_room_the_longest_unused_first(tmp_path, monkeypatch
         embeddings.os.utime(tmp_path / key / PACK, (age, age))
     Embeddings(tmp_path, "old", SHAPE)  # used once more
     Embeddings(tmp_path, "mine", SHAPE).through([picture(0)], embed)
-    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["mine", "new", "old"]
+    assert sorted(pack.parent.name for pack in tmp_path.glob(f"*/{PACK}")) == ["mine", "new", "old"]
     assert "older is removed" in capsys.readouterr().out
+
+
+def test_a_network_whose_files_made_room_meanwhile_makes_them_again(tmp_path, monkeypatch):
+    """Also where they have come back in another order."""
+    monkeypatch.setattr(embeddings, "LIMIT", 2 * ROW_BYTES)
+    embed, images = Embedder(), [picture(0), picture(1)]
+    one = Embeddings(tmp_path, "one", SHAPE)
+    expected = one.through(images, embed)
+    Embeddings(tmp_path, "other", SHAPE).through([picture(2)], embed)
+    assert not (tmp_path / "one").exists()
+    assert torch.equal(one.through(images[:1], embed), expected[:1])
+    Embeddings(tmp_path, "other", SHAPE).through(images, embed)
+    Embeddings(tmp_path, "one", SHAPE).through(images[::-1], embed)
+    assert torch.equal(one.through(images, embed), expected)
+    assert embed.asked == [2, 1, 1, 2, 2]
 
 
 def test_a_disk_that_refuses_is_named(tmp_path, monkeypatch):

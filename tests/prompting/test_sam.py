@@ -16,7 +16,8 @@ from segment_anything.modeling.image_encoder import Block
 import bench.fetch
 from bench.errors import UserError
 from bench.fetch import Artefact
-from bench.prompting import Box, Prompt, make_segmenter
+from bench.prompting import Box, Prompt
+from bench.prompting.kinds import make_segmenter
 from bench.prompting.sam import BATCH_TOKENS, CHECKPOINTS, SamSegmenter
 from tests.http_server import LocalServer
 
