@@ -44,3 +44,9 @@ def test_otsu_replaces_it(monkeypatch):
 def test_a_method_without_cams_is_left_out(monkeypatch):
     monkeypatch.setattr(crf, "gives", lambda method, what: method != "amr")
     assert [place for place in made(monkeypatch, "official") if place.startswith("amr")] == []
+
+
+def test_the_number_of_processes_is_no_part_of_the_key(monkeypatch):
+    found = made(monkeypatch, "otsu")["amr/split-0-training-0"]
+    assert found.aside == {"threads": load("busi").engine.threads}
+    assert "threads" not in found.settings
