@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 
 from bench.auroc import auroc
+from bench.boxes import CORNERS
 from bench.data.decode import read_mask
 from bench.data.images import ORIGINALS, read_table
 from bench.data.masks import read_original_mask
 from bench.methods import FILLED_BOX, FLOOR, WHOLE_IMAGE
 from bench.metrics import counts, fixed_ellipse, to_mask
-from bench.selection import CORNERS, Box, box_iou
+from bench.selection import Box, box_iou
 
 
 def judge_predictions(folder: Path, masks: Path, index: pd.DataFrame) -> pd.DataFrame:

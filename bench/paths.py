@@ -13,6 +13,8 @@ DOWNLOADS = Path(".bench/downloads")
 NET = "net.safetensors"
 # The small SAM that the segmenter stage trains: its folder, and its checkpoint in the layout of the official ones.
 SAM_PHANTOM, CHECKPOINT = "sam_phantom", "checkpoint.pth"
+# Tables of boxes that prompt the segmenter, beside the selections.
+BOXES = "boxes"
 # Masks that the segmenter makes of the true boxes of X: a folder, and a row.
 ORACLE_BOX = "oracle_box"
 # In a method's folder of CAMs: its own masks of X.
@@ -61,7 +63,7 @@ class Paths:
 
     @property
     def selection(self) -> Path:
-        """<run>.csv and <run>.json."""
+        """<run>.csv, <run>.json and boxes/<run>.csv."""
         return self.data / "selection"
 
     @property

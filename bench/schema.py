@@ -441,7 +441,7 @@ class Controls(Strict):
 
 
 class Engine(Strict):
-    """Where items run. `device` and `threads` are part of an item's key: they change the last bits; the rest is not.
+    """Where items run. `device` and `threads` are in the keys of networks: they change the last bits; the rest is not.
 
     kind: "finished" computes nothing; rows that are not in the run store are gaps (bench.stages.training).
     threads: processor cores of an item. gpus_per_item: the share of a GPU that an item takes when it computes on one.

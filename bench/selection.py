@@ -13,8 +13,6 @@ import numpy as np
 
 Box = tuple[int, int, int, int]
 LEVELS = 256
-# Columns of a box in selection tables.
-CORNERS = ("x_min", "y_min", "x_max", "y_max")
 
 
 @dataclass(frozen=True)

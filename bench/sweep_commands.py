@@ -12,17 +12,17 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
+from bench.boxes import CORNERS, boxes_csv
 from bench.data import masks
 from bench.data.images import INDEX, read_table
 from bench.engine import run_items
 from bench.evaluation import judge_pseudo_masks, true_box
 from bench.files import read_json, replacing_file
 from bench.metrics import per_image_iou
-from bench.paths import SWEEP, Paths
+from bench.paths import BOXES, SWEEP, Paths
 from bench.progress import say, track
 from bench.schema import Select
 from bench.seeds import Seeds
-from bench.selection import CORNERS
 from bench.settings import Settings, load
 from bench.stages.pseudo import box_item
 from bench.sweep import PAPER, Axes, Rules, Swept, regions, rows
@@ -131,34 +131,22 @@ def _prompts(images: Sequence[Swept], alpha1: float) -> pd.DataFrame:
     return pd.DataFrame(boxes, columns=["id", *CORNERS])
 
 
-def _same_boxes(file: Path, prompts: pd.DataFrame) -> bool:
-    """Whether the selection that the profile's pseudo-masks were made from holds these boxes."""
-    if not file.is_file():
-        return False
-    found = read_table(file)
-    corners = list(CORNERS)
-    return list(found["id"]) == list(prompts["id"]) and np.array_equal(
-        found[corners].to_numpy(float), prompts[corners].to_numpy(float), equal_nan=True
-    )
-
-
 def _own(paths: Paths, settings: Settings, seeds: Seeds, prompts: Mapping[float, pd.DataFrame]) -> dict[float, Path]:
     """The pseudo-masks that the pipeline has made, by the alpha1 whose boxes they come from."""
-    folder, boxes = paths.pseudo / seeds.name, paths.selection / f"{seeds.name}.csv"
-    if not (folder / SEGMENTER).is_file():
+    folder, boxes = paths.pseudo / seeds.name, paths.selection / BOXES / f"{seeds.name}.csv"
+    if not (folder / SEGMENTER).is_file() or not boxes.is_file():
         return {}
-    return {alpha: folder for alpha, table in prompts.items() if _same_boxes(boxes, table)}
+    own = boxes.read_text(encoding="utf-8")
+    return {alpha: folder for alpha, table in prompts.items() if boxes_csv(table) == own}
 
 
 def _made(paths: Paths, settings: Settings, seeds: Seeds, prompts: Mapping[float, pd.DataFrame]) -> dict[float, Path]:
-    """Pseudo-masks of every alpha1: items of the run store, so that none is made twice."""
-    own, items = paths.selection / f"{seeds.name}.csv", []
+    """Pseudo-masks of every alpha1: items of the run store, so that none is made twice, nor one of the pipeline's."""
+    items = []
     with TemporaryDirectory() as scratch:
         for alpha, table in prompts.items():
-            # The pipeline's own table where it has these boxes: its content is part of the item's key.
-            boxes = own if _same_boxes(own, table) else Path(scratch) / f"{alpha:g}.csv"
-            if boxes != own:
-                table.to_csv(boxes, index=False)
+            boxes = Path(scratch) / f"{alpha:g}.csv"
+            boxes.write_text(boxes_csv(table), encoding="utf-8")
             name = f"pseudo-masks by {settings.pseudo.shown}, alpha1 {alpha:g} %, {seeds.name}"
             items.append(box_item(paths, settings, name, boxes))
         return dict(zip(prompts, run_items(items, settings.engine), strict=True))

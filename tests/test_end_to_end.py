@@ -326,12 +326,19 @@ def test_true_boxes_whose_masks_are_not_finished_are_a_gap(copied, monkeypatch):
         assert "oracle_box, split-0-training-0: not runnable: not finished" in text
 
 
-def test_a_change_of_the_selection_reaches_what_comes_after_it_and_nothing_else(copied, capsys):
+@pytest.mark.parametrize(
+    ("changed", "prompted"),
+    [({"alpha1": 30.0}, ["pseudo-masks by sam_phantom"]), ({"top_fraction": 0.6}, [])],
+    ids=["other boxes", "the same boxes"],
+)
+def test_a_change_of_the_selection_reaches_what_comes_after_it_and_nothing_else(copied, capsys, changed, prompted):
     content = params()
-    content[PROFILE]["select"]["alpha1"] = 30.0
+    content[PROFILE]["select"].update(changed)
     write_params(copied, content)
     with_selection = ["gt_subset", "gt_mean_teacher", *WEAK_ROWS]
-    assert sorted(computed(copied, capsys)) == sorted(["pseudo-masks by sam_phantom", *with_selection, *CONTROL_ROWS])
+    if not prompted:
+        with_selection.remove("pseudo_whole")
+    assert sorted(computed(copied, capsys)) == sorted([*prompted, *with_selection, *CONTROL_ROWS])
     assert computed(copied, capsys) == []
 
 

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from bench.boxes import CORNERS
 from bench.data.images import ORIGINALS
 from bench.evaluation import (
     classifier_accuracy,
@@ -19,7 +20,6 @@ from bench.evaluation import (
     true_box,
 )
 from bench.metrics import per_image_iou
-from bench.selection import CORNERS
 
 
 def lesions() -> np.ndarray:

@@ -76,9 +76,10 @@ def test_every_item_computes_in_what_auto_meant(meant, monkeypatch, tmp_path):
     own = {"device": "cpu", "threads": 2, "auto_precision": meant}
     pseudo = {**settings.pseudo.model_dump(), "precision": "auto", "sizes": None, "image_size": 64}
     recipe = settings.row("gt_whole").model_dump()
+    teacher = recipe.pop("mean_teacher")
     items = {
         "cams": {"method": "amr", "options": settings.cams["amr"], "seed": 0},
-        "segmentation": {"row": "gt_whole", "images": "whole", "seed": 0, "recipe": recipe},
+        "segmentation": {"row": "gt_whole", "images": "whole", "seed": 0, "recipe": recipe, "mean_teacher": teacher},
         "segmenter": settings.segmenter.model_dump(),
         "pseudo": pseudo,
     }

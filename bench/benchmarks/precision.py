@@ -22,6 +22,7 @@ from bench.paths import Paths
 from bench.progress import say
 from bench.rows import ROWS
 from bench.schema import Precision
+from bench.seeds import Seeds
 from bench.settings import Settings, load
 from bench.stages.training import segmentation_item
 from bench.store import Item
@@ -61,10 +62,10 @@ def compare(paths: Paths, settings: Settings, seeds: int) -> pd.DataFrame:
 
 def _item(paths: Paths, settings: Settings, precision: Precision, seed: int) -> Item:
     labels = {"labels": masks.folder(paths) / STORE}
-    item = segmentation_item(paths, settings, ROW, settings.seeds.runs[0], labels)
-    changed = settings.row(ROW.id).with_optimisation(precision=precision)
-    name = f"{ROW.id}, {precision}, training seed {seed}"
-    return replace(item, name=name, settings={**item.settings, "recipe": changed.model_dump(), "seed": seed})
+    seeds = Seeds(settings.seeds.runs[0].split, seed)
+    recipe = settings.row(ROW.id).with_optimisation(precision=precision)
+    item = segmentation_item(paths, settings, ROW, seeds, labels, recipe)
+    return replace(item, name=f"{ROW.id}, {precision}, training seed {seed}")
 
 
 def summary(scores: pd.DataFrame) -> str:

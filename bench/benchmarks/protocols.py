@@ -93,16 +93,11 @@ def _item(paths: Paths, settings: Settings, protocol: str, seed: int, split: pd.
     file = SPLITS / paths.profile / f"{protocol}-{seed}.csv"
     with replacing_file(file) as temporary:
         split.to_csv(temporary, index=False)
-    item = segmentation_item(paths, settings, ROW, Seeds(seed, 0), {"labels": masks.folder(paths) / STORE})
     recipe = settings.row(ROW.id)
     if epochs:
         recipe = recipe.with_optimisation(epochs=epochs)
-    return replace(
-        item,
-        name=f"{ROW.id}, {protocol}, split seed {seed}",
-        settings={**item.settings, "recipe": recipe.model_dump()},
-        inputs={**item.inputs, "split": file},
-    )
+    item = segmentation_item(paths, settings, ROW, Seeds(seed, 0), {"labels": masks.folder(paths) / STORE}, recipe)
+    return replace(item, name=f"{ROW.id}, {protocol}, split seed {seed}", inputs={**item.inputs, "split": file})
 
 
 def summary(found: pd.DataFrame) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from bench.boxes import CORNERS
 from bench.data.images import ORIGINALS, STORE, read_original, read_table, resize_mask
 from bench.files import write_json
 from bench.precision import of_item
@@ -15,7 +16,6 @@ from bench.progress import track
 from bench.prompting import Prompt
 from bench.prompting.kinds import make_segmenter
 from bench.schema import SamSizes
-from bench.selection import CORNERS
 from bench.weights import weights_folder
 
 EMBEDDINGS = Path(".bench/embeddings")
@@ -27,7 +27,7 @@ def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
     Rows of the store outside V, and of V without a region, are zero. log.csv: id, usable (the image takes part in
     training), share (of foreground). settings: the pseudo block (its checkpoint is an input), sizes (of the variant
     phantom, else None), device, threads, auto_precision, image_size; what only SAM goes by stands aside for the others.
-    inputs: index, originals, selection, and checkpoint when it is no official one.
+    inputs: index, originals, boxes (id and corners), and checkpoint when it is no official one.
     """
     precision = of_item(settings["precision"], settings)
     if settings["segmenter"] == "sam":
@@ -45,15 +45,15 @@ def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
         cache=EMBEDDINGS if settings["embedding_cache"] else None,
         processes=settings["threads"],
     )
-    index, selection = read_table(inputs["index"]), read_table(inputs["selection"])
+    index, boxes = read_table(inputs["index"]), read_table(inputs["boxes"])
     position = {image_id: row for row, image_id in enumerate(index["id"])}
     size = settings["image_size"]
     store = np.zeros((len(index), size, size), np.uint8)
     (out / ORIGINALS).mkdir()
     log = []
-    has_roi = selection[[*CORNERS]].notna().all(axis=1)
-    masks = segmenter.segment_all(_prompts(selection.loc[has_roi], inputs["originals"]))
-    for image_id, found in track(list(zip(selection["id"], has_roi, strict=True)), f"pseudo-masks by {segmenter.name}"):
+    has_roi = boxes[[*CORNERS]].notna().all(axis=1)
+    masks = segmenter.segment_all(_prompts(boxes.loc[has_roi], inputs["originals"]))
+    for image_id, found in track(list(zip(boxes["id"], has_roi, strict=True)), f"pseudo-masks by {segmenter.name}"):
         mask = next(masks) if found else np.zeros(read_original(inputs["originals"], image_id).shape[:2], bool)
         store[position[image_id]] = resize_mask(mask, size)
         Image.fromarray(mask).save(out / ORIGINALS / f"{image_id}.png")

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bench.files import digest, read_json, replacing_file
+from bench.files import digest, read_json, refusals_explained, replacing_file
 from bench.progress import say
 from bench.runtime import Context
 from bench.sources import source_digest
@@ -80,7 +80,11 @@ class Embeddings:
 
     @contextmanager
     def _locked(self, how: int) -> Iterator[None]:
-        with (self._folder.parent / LOCK).open("a") as lock:
+        file = self._folder.parent / LOCK
+        with refusals_explained(file):
+            # Over NFS a shared lock needs a file that is open for reading, an exclusive one for writing.
+            lock = file.open("a+")
+        with lock:
             fcntl.flock(lock, how)
             yield
 
@@ -118,9 +122,12 @@ class Embeddings:
         """Whether `size` more bytes fit below LIMIT, after other networks' files went, the longest unused first."""
         packs = {file: file.stat() for file in self._folder.parent.glob(f"*/{PACK}")}
         total = sum(pack.st_size for pack in packs.values()) + size
+        own = packs.get(self._folder / PACK)
+        if size + (own.st_size if own else 0) > LIMIT:
+            return False
         for file in sorted(packs, key=lambda file: packs[file].st_mtime):
             if total > LIMIT and file.parent != self._folder:
                 say(f"embeddings of another network make room: {file.parent} is removed")
                 shutil.rmtree(file.parent)
                 total -= packs[file].st_size
-        return total <= LIMIT
+        return True

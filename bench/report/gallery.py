@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from bench.boxes import CORNERS
 from bench.data.decode import read_mask
 from bench.data.images import ORIGINALS, read_original, read_table
 from bench.data.masks import read_original_mask
 from bench.metrics import per_image_iou, to_mask
 from bench.report.figures import BROAD, NARROW, PREDICTED, TRUTH, Panel, quantile_picks
-from bench.selection import CORNERS
 
 
 def regions(selection: pd.DataFrame, cams: Path, pseudo: Path, images: Path, masks: Path) -> list[list[Panel]]:

@@ -14,7 +14,7 @@ from bench.store import RECORD, Item
 
 
 def machine(engine: Engine, precision: str = "fp32") -> dict[str, str | int]:
-    """device and threads as part of an item's settings, and with precision "auto" what that means here.
+    """device and threads for an item's settings, and with precision "auto" what that means here.
 
     Device "auto" becomes "cuda" where there is a GPU on this machine. On a cluster "cuda" is taken at its word: its
     GPUs may be on other machines.

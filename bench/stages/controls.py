@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.boxes import CORNERS, boxes_csv
 from bench.controls import WHAT, inverted, oracle_subset, random_subset
 from bench.data import masks
 from bench.data.images import INDEX, STORE, read_table
@@ -13,17 +14,14 @@ from bench.evaluation import judge_pseudo_masks, true_box
 from bench.files import read_json, replacing_folder, write_json
 from bench.metrics import per_image_iou
 from bench.noise import matched_sigma, smooth_noise
-from bench.paths import ORACLE_BOX, Paths
+from bench.paths import BOXES, ORACLE_BOX, Paths
 from bench.rows import Row, control_rows
 from bench.seeding import seed_for
 from bench.seeds import Seeds
-from bench.selection import CORNERS
 from bench.settings import Settings
 from bench.stages.pseudo import box_item
 from bench.stages.select import select_maps, summarise
 from bench.stages.training import run_or_note_gaps, train_rows
-
-BOXES = "boxes"
 
 
 def run(paths: Paths, settings: Settings) -> None:
@@ -40,10 +38,11 @@ def run(paths: Paths, settings: Settings) -> None:
                 table.to_csv(out / control / f"{seeds.name}.csv", index=False)
                 write_json(out / control / f"{seeds.name}.json", summary)
             (out / BOXES).mkdir(exist_ok=True)
-            _true_boxes(paths, seeds).to_csv(out / BOXES / f"{seeds.name}.csv", index=False)
-    boxes = {seeds: paths.controls / BOXES / f"{seeds.name}.csv" for seeds in settings.seeds.runs}
+            boxes = boxes_csv(_true_boxes(paths, seeds))
+            (out / BOXES / f"{seeds.name}.csv").write_text(boxes, encoding="utf-8")
+    files = {seeds: paths.controls / BOXES / f"{seeds.name}.csv" for seeds in settings.seeds.runs}
     items = [
-        (seeds.name, box_item(paths, settings, f"true boxes, {seeds.name}", file)) for seeds, file in boxes.items()
+        (seeds.name, box_item(paths, settings, f"true boxes, {seeds.name}", file)) for seeds, file in files.items()
     ]
     run_or_note_gaps(items, settings.engine, paths.controls / ORACLE_BOX)
 

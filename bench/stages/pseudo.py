@@ -5,7 +5,7 @@ from pathlib import Path
 from bench.artefacts import SAM
 from bench.data.images import INDEX, ORIGINALS
 from bench.files import own_file
-from bench.paths import CHECKPOINT, SAM_PHANTOM, Paths
+from bench.paths import BOXES, CHECKPOINT, SAM_PHANTOM, Paths
 from bench.prompting.kinds import KINDS
 from bench.settings import Settings
 from bench.stages.common import machine, run_and_lay_out
@@ -19,7 +19,8 @@ def run(paths: Paths, settings: Settings) -> None:
     """Write <run>/ for every run."""
     items = []
     for seeds in settings.seeds.runs:
-        name, boxes = f"pseudo-masks by {settings.pseudo.shown}, {seeds.name}", paths.selection / f"{seeds.name}.csv"
+        name = f"pseudo-masks by {settings.pseudo.shown}, {seeds.name}"
+        boxes = paths.selection / BOXES / f"{seeds.name}.csv"
         items.append((seeds.name, box_item(paths, settings, name, boxes)))
     run_and_lay_out(items, settings.engine, paths.pseudo)
 
@@ -27,7 +28,7 @@ def run(paths: Paths, settings: Settings) -> None:
 def box_item(paths: Paths, settings: Settings, name: str, boxes: Path) -> Item:
     """The item that prompts the profile's segmenter with the boxes of a table (id and corners)."""
     sam = settings.pseudo.segmenter == "sam"
-    inputs = {"index": paths.images / INDEX, "originals": paths.images / ORIGINALS, "selection": boxes}
+    inputs = {"index": paths.images / INDEX, "originals": paths.images / ORIGINALS, "boxes": boxes}
     small = settings.segmenter if settings.pseudo.trained_here else None
     # Only Segment Anything knows a GPU; the others' items would hold a share of it for nothing.
     engine = settings.engine if sam else settings.engine.model_copy(update={"device": "cpu"})

@@ -6,23 +6,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.boxes import CORNERS, boxes_csv
 from bench.data.images import INDEX, read_table
 from bench.files import replacing_folder, write_json
-from bench.paths import Paths
+from bench.paths import BOXES, Paths
 from bench.progress import say, track
 from bench.schema import Select
-from bench.selection import CORNERS, Roi, Stability, choose, stability
+from bench.selection import Roi, Stability, choose, stability
 from bench.settings import Settings
 
 
 def run(paths: Paths, settings: Settings) -> None:
-    """Write <run>.csv (one line an image of V) and <run>.json (rule and counts) for every seed."""
+    """Write <run>.csv (one line an image of V), boxes/<run>.csv (its broad ones) and <run>.json (counts) for each."""
     index = read_table(paths.images / INDEX)
     with replacing_folder(paths.selection) as out:
+        (out / BOXES).mkdir()
         for seeds in settings.seeds.runs:
             folder = paths.cams / settings.select.cams / seeds.name
             table, rule = select(folder, index, settings.select, settings.train.common.optimisation.batch_size)
             table.to_csv(out / f"{seeds.name}.csv", index=False)
+            (out / BOXES / f"{seeds.name}.csv").write_text(boxes_csv(table), encoding="utf-8")
             summary = summarise(table, settings.select, rule)
             write_json(out / f"{seeds.name}.json", summary)
             say(f"{seeds.name}: {summary['selected']} of {summary['images']} images in L; {summary['made_by']}")

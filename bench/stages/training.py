@@ -13,7 +13,7 @@ from bench.files import read_json
 from bench.nets.weights import pins
 from bench.paths import Paths
 from bench.rows import NOT_RUNNABLE, Row, selection
-from bench.schema import Engine
+from bench.schema import Engine, Segmentation
 from bench.seeds import Seeds
 from bench.settings import Settings
 from bench.stages.common import machine, run_and_lay_out
@@ -70,8 +70,18 @@ def _why_not(row: Row, summary: dict[str, Any]) -> str:
     return ""
 
 
-def segmentation_item(paths: Paths, settings: Settings, row: Row, seeds: Seeds, inputs: dict[str, Path]) -> Item:
-    """The item that trains one row for one seed; an oracle row has its method's recipe, a control row its row's."""
+def segmentation_item(
+    paths: Paths,
+    settings: Settings,
+    row: Row,
+    seeds: Seeds,
+    inputs: dict[str, Path],
+    recipe: Segmentation | None = None,
+) -> Item:
+    """The item that trains one row for one seed.
+
+    recipe: another than the settings' for this row; an oracle row has its method's, a control row its row's.
+    """
     shared = {
         "index": paths.images / INDEX,
         "store": paths.images / STORE,
@@ -79,7 +89,7 @@ def segmentation_item(paths: Paths, settings: Settings, row: Row, seeds: Seeds, 
     }
     if row.needs_selection:
         shared["selection"] = selection(paths, row) / f"{seeds.name}.csv"
-    recipe = settings.row(row.method)
+    recipe = recipe or settings.row(row.method)
     teaching = {"mean_teacher": recipe.mean_teacher.model_dump()}
     has_teacher = row.images == "mean_teacher"
     return Item(

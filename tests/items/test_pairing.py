@@ -6,10 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
+from bench.boxes import CORNERS
 from bench.data.images import INDEX, ORIGINALS, STORE
 from bench.items import pseudo, segmentation
 from bench.paths import Paths
-from bench.selection import CORNERS
 from bench.settings import load
 from bench.sources import ROOT
 
@@ -57,7 +57,8 @@ def test_predictions_and_labels_belong_to_their_images(paths, tmp_path, monkeypa
 
     monkeypatch.setattr(segmentation, "train_segmentation", train)
     recipe = load("phantom", ROOT / "params.yaml").row("gt_whole").model_dump()
-    settings = {"row": "gt_whole", "images": "whole", "recipe": recipe, "seed": 0, "device": "cpu", "threads": 1}
+    settings = {"row": "gt_whole", "images": "whole", "recipe": recipe, "mean_teacher": recipe.pop("mean_teacher")}
+    settings |= {"seed": 0, "device": "cpu", "threads": 1}
     inputs = {
         "index": paths.images / INDEX,
         "store": paths.images / STORE,
@@ -81,7 +82,7 @@ def test_pseudo_masks_lie_where_the_index_has_their_images(paths, tmp_path):
     pd.DataFrame(rows, columns=["id", "category", *CORNERS, "selected"]).to_csv(selection, index=False)
     block = load("busi-small", ROOT / "params.yaml").pseudo.model_dump()
     settings = {**block, "segmenter": "box", "sizes": None, "device": "cpu", "threads": 1, "image_size": SIDE}
-    inputs = {"index": paths.images / INDEX, "originals": paths.images / ORIGINALS, "selection": selection}
+    inputs = {"index": paths.images / INDEX, "originals": paths.images / ORIGINALS, "boxes": selection}
     (tmp_path / "out").mkdir()
     pseudo.run({**settings, "auto_precision": "fp32"}, inputs, tmp_path / "out")
     store = dict(zip(LEVELS, np.load(tmp_path / "out" / STORE), strict=True))

@@ -130,6 +130,14 @@ def test_other_networks_make_room_the_longest_unused_first(tmp_path, monkeypatch
     assert "older is removed" in capsys.readouterr().out
 
 
+def test_a_network_that_does_not_fit_takes_no_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(embeddings, "LIMIT", 2 * ROW_BYTES)
+    embed = Embedder()
+    Embeddings(tmp_path, "small", SHAPE).through([picture(0)], embed)
+    Embeddings(tmp_path, "large", SHAPE).through([picture(seed) for seed in range(3)], embed)
+    assert [pack.parent.name for pack in tmp_path.glob(f"*/{PACK}")] == ["small"]
+
+
 def test_a_network_whose_files_made_room_meanwhile_makes_them_again(tmp_path, monkeypatch):
     """Also where they have come back in another order."""
     monkeypatch.setattr(embeddings, "LIMIT", 2 * ROW_BYTES)
@@ -139,7 +147,7 @@ def test_a_network_whose_files_made_room_meanwhile_makes_them_again(tmp_path, mo
     Embeddings(tmp_path, "other", SHAPE).through([picture(2)], embed)
     assert not (tmp_path / "one").exists()
     assert torch.equal(one.through(images[:1], embed), expected[:1])
-    Embeddings(tmp_path, "other", SHAPE).through(images, embed)
+    Embeddings(tmp_path, "third", SHAPE).through(images, embed)
     Embeddings(tmp_path, "one", SHAPE).through(images[::-1], embed)
     assert torch.equal(one.through(images, embed), expected)
     assert embed.asked == [2, 1, 1, 2, 2]
