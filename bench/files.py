@@ -1,12 +1,15 @@
 """Writing without half-written results, and digests of what was read."""
 
 import errno
+import fcntl
+import glob
 import hashlib
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +37,16 @@ def replacing_file(path: Path) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path` that takes its place when the block ends without an error.
 
-    What stood at `path` before is gone afterwards. Raises UserError when the disk refuses the write.
+    What stood at `path` before is gone afterwards, and what killed processes left of their attempts. Raises UserError
+    when the disk refuses the write.
     """
     temporary = temporary_beside(path)
     try:
-        with refusals_explained(path):
+        with refusals_explained(path), ExitStack() as until_the_end:
             path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(path)
             temporary.mkdir()
+            until_the_end.enter_context(_held(temporary))
             yield temporary
             before = temporary_beside(path)
             with suppress(FileNotFoundError):
@@ -54,6 +60,28 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             _delete(before)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Hold a folder until the block or the process ends; whether it was free. False, too, where nothing can be held."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        free = False
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
+        yield free
+    finally:
+        os.close(handle)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary folders for `path` that no living process holds."""
+    for leftover in path.parent.glob(_temporary_name(glob.escape(path.name), "*")):
+        with suppress(OSError), _held(leftover) as free:
+            if free:
+                shutil.rmtree(leftover)
 
 
 def discard(path: Path) -> None:
@@ -72,7 +100,11 @@ def _delete(path: Path) -> None:
 
 def temporary_beside(path: Path) -> Path:
     """A hidden name in the same folder that nothing has yet."""
-    return path.with_name(f".{path.name.lstrip('.')}.{uuid.uuid4().hex[:12]}.tmp")
+    return path.with_name(_temporary_name(path.name, uuid.uuid4().hex[:12]))
+
+
+def _temporary_name(name: str, unique: str) -> str:
+    return f".{name.lstrip('.')}.{unique}.tmp"
 
 
 # The disk's own refusals; any other error inside a block is the block's, and is passed on as it is.

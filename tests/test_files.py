@@ -1,8 +1,10 @@
 """Writing all or nothing, and digests of content."""
 
 import errno
+import multiprocessing
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,27 @@ def test_killed_while_the_old_folder_goes_the_new_one_stands(tmp_path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         write_folder(tmp_path / "out")
     assert names(tmp_path / "out") == ["new.txt"]
+
+
+def test_what_a_killed_process_left_goes_and_what_a_living_one_fills_stays(tmp_path):
+    process = multiprocessing.get_context("spawn").Process(target=die_within, args=(tmp_path / "out",))
+    process.start()
+    process.join()
+    (left,) = names(tmp_path)
+    with replacing_folder(tmp_path / "other"), replacing_folder(tmp_path / "out.2"):
+        assert left in names(tmp_path)
+    with replacing_folder(tmp_path / "out") as filled:
+        assert left not in names(tmp_path)
+        (filled / "new.txt").write_text("first")
+        write_folder(tmp_path / "out")
+        assert filled.is_dir()
+    assert (tmp_path / "out" / "new.txt").read_text() == "first"
+
+
+def die_within(path: Path) -> None:
+    with replacing_folder(path) as temporary:
+        (temporary / "half").write_text("")
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_nothing_is_seen_before_the_block_ends(tmp_path):
