@@ -331,7 +331,7 @@ class Lesions(Strict):
 class PhantomSam(Strict):
     """The small SAM of `pseudo.variant: phantom`: its sizes, its own phantoms, its training (METHOD A).
 
-    held_out: phantoms on which the finished network is measured; nothing is chosen by them.
+    held_out: phantoms on which the finished network is measured.
     """
 
     training: Lesions
