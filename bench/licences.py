@@ -92,7 +92,8 @@ def generated(requirements: Path) -> str:
             "Nothing that the project requires is restricted to non-commercial use. The `nvidia-*` packages are "
             "proprietary and free of charge; PyTorch's package for Linux on x86-64 requires them, with or without a "
             "GPU. Weights and BUSI are downloaded only by the profiles that name them (`make demo` needs neither) and "
-            "are not redistributed here, but for the images of BUSI that reports/busi-small shows (report.html, figures).",
+            "are not redistributed here, but for the images of BUSI that reports/busi-small shows (report.html, "
+            "figures).",
             "## Data",
             _table(
                 ("Data", "Licence", "Needed by"),

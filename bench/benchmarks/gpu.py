@@ -1,8 +1,9 @@
 """What a GPU makes of a profile's trainings: `python -m bench.benchmarks.gpu --profile busi-scratch`.
 
 Each kind of training alone: images a second, share of the measured matrix rate, peak memory. Then several of one kind
-side by side on the same GPU. With --kernels only where the time of one goes. On noise images of the profile's size;
-nothing is kept but what is printed.
+side by side on the same GPU. With --kernels only where the time of one goes. Epochs are timed inside one training, past
+the first ones, in which cuDNN tries kernels and torch.compile compiles. On noise images of the profile's size; nothing
+is kept but what is printed.
 """
 
 import argparse
@@ -13,13 +14,15 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from statistics import median
 from threading import Barrier
-from typing import Any
+from typing import Any, TypeVar
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -36,10 +39,11 @@ from bench.progress import say
 from bench.runtime import context
 from bench.settings import PARAMS, Settings, load
 from bench.sources import ROOT
+from bench.training import loop
 from bench.training.segmentation import TrainingSet, train_segmentation
 
-# Images of one epoch, and the epochs that are timed after one that warms up.
-IMAGES, EPOCHS = 320, 3
+# Images of one epoch, the epochs that warm up, and those that are timed after them.
+IMAGES, WARM_UP, EPOCHS = 320, 2, 3
 # Kinds of rows, and whether they have a teacher.
 ROWS = {"gt_whole": False, "pseudo_mean_teacher": True}
 SHARED_ROW, TOGETHER, SHARED_EPOCHS = "gt_whole", (1, 2, 4), 10
@@ -48,6 +52,8 @@ START_SECONDS = 300.0
 MATRIX, ROUNDS = 8192, 10
 KERNELS = 30
 Training = Callable[[int], object]
+Around = Callable[[int], contextlib.AbstractContextManager[object]]
+T = TypeVar("T")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--profile", default="busi-scratch")
     parser.add_argument("--kernels", action="store_true", help=f"only where the time of {SHARED_ROW} goes, by kernel")
+    parser.add_argument("--compile", choices=["default", "reduce-overhead"], help="train rows through torch.compile")
     options = parser.parse_args(arguments)
     try:
         settings = load(options.profile, ROOT / PARAMS)
@@ -67,16 +74,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     say(machine())
     if options.kernels:
-        say(kernels(trainings(settings, "cuda")[SHARED_ROW]))
+        say(kernels(trainings(settings, "cuda", compile_mode=options.compile)[SHARED_ROW]))
         return 0
     rate = matrix_rate()
     say(f"bf16 product of {MATRIX} x {MATRIX} matrices: {rate / 1e12:.0f} TFLOP/s")
-    alone = []
-    for name, train in trainings(settings, "cuda").items():
-        alone.append({"training": name, **measure(train, rate)})
+    plain, alone = trainings(settings, "cuda"), []
+    for name, train in trainings(settings, "cuda", compile_mode=options.compile).items():
+        alone.append({"training": name, **measure(train, operations_of_an_epoch(plain[name]), rate)})
         say(f"{name}: {alone[-1]['images/s']:.0f} images/s")
     say(pd.DataFrame(alone).round(2).to_markdown(index=False))
-    shared = [{"at once": count, "images/s": together(options.profile, count)} for count in TOGETHER]
+    shared = [{"at once": count, "images/s": together(options.profile, options.compile, count)} for count in TOGETHER]
     say(pd.DataFrame(shared).round(0).to_markdown(index=False))
     return 0
 
@@ -107,15 +114,20 @@ def matrix_rate() -> float:
     return 2 * MATRIX**3 / median(seconds(product) for _ in range(ROUNDS))
 
 
-def trainings(settings: Settings, device: str, images: int = IMAGES) -> dict[str, Training]:
-    """By name, what trains each method and each kind of row for a number of epochs, as the profile says."""
+def trainings(
+    settings: Settings, device: str, images: int = IMAGES, compile_mode: str | None = None
+) -> dict[str, Training]:
+    """By name, what trains each method and each kind of row for a number of epochs, as the profile says.
+
+    compile_mode: of the rows, whatever the profile says.
+    """
     size = settings.prepare.image_size
     found: dict[str, Training] = {
         method: partial(_train_method, method, settings.cams[method], _images(images, size), device)
         for method in settings.cams
     }
     for row in ROWS:
-        found[row] = partial(_train_row, row, settings, images, device)
+        found[row] = partial(_train_row, row, settings, images, device, compile_mode)
     return found
 
 
@@ -139,8 +151,9 @@ def _train_method(method: str, options: dict[str, Any], images: ImageSet, device
     method_module(method).fit(block.model_copy(update=changed), images, 0, Path(), where)
 
 
-def _train_row(row: str, settings: Settings, count: int, device: str, epochs: int) -> None:
-    recipe = settings.row(row).with_optimisation(epochs=epochs).model_copy(update={"initialisation": "none"})
+def _train_row(row: str, settings: Settings, count: int, device: str, compile_mode: str | None, epochs: int) -> None:
+    changed = {"initialisation": "none", "compile": compile_mode}
+    recipe = settings.row(row).with_optimisation(epochs=epochs).model_copy(update=changed)
     where = context(device, 2, resolve(recipe.optimisation.precision, device))
     images = _images(count, settings.prepare.image_size).images
     masks, half = (images > 200).astype(np.uint8), count // 2
@@ -152,14 +165,32 @@ def _train_row(row: str, settings: Settings, count: int, device: str, epochs: in
     train_segmentation(row, data, recipe, 0, Path(), where)
 
 
-def measure(train: Training, rate: float, images: int = IMAGES) -> dict[str, float]:
-    """images/s, TFLOP/s and its share of `rate` in percent, peak memory in GiB of one training, alone on the GPU."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        # Differences, because a training takes more than its epochs.
-        counted = operations(train, 2) - operations(train, 1)
-        torch.cuda.reset_peak_memory_stats()
-        taken = seconds(partial(train, 1 + EPOCHS)) - seconds(partial(train, 1))
-    per_second = images * EPOCHS / taken
+def epochs(train: Training, count: int, around: Around = lambda epoch: contextlib.nullcontext()) -> list[float]:
+    """Seconds of each epoch of the first network that `train` trains in `count`; around(epoch) is entered before it."""
+    taken: list[float] = []
+
+    def timed(numbers: Iterable[T], _what: str) -> Iterator[T]:
+        first = not taken
+        for epoch, number in enumerate(numbers):
+            with around(epoch) if first else contextlib.nullcontext():
+                start = time.perf_counter()
+                yield number
+                # The losses' means have been waited for: the epoch's work is done.
+                if first:
+                    taken.append(time.perf_counter() - start)
+
+    with contextlib.redirect_stdout(io.StringIO()), mock.patch.object(loop, "track", timed):
+        train(count)
+    return taken
+
+
+def measure(train: Training, counted: float, rate: float, images: int = IMAGES) -> dict[str, float]:
+    """images/s, TFLOP/s and its share of `rate` in percent, peak memory in GiB of one training, alone on the GPU.
+
+    counted: its operations in an epoch. Memory includes what cuDNN and the compiler try.
+    """
+    torch.cuda.reset_peak_memory_stats()
+    per_second = images / median(epochs(train, WARM_UP + EPOCHS)[WARM_UP:])
     rate_here = counted / images * per_second
     return {
         "images/s": per_second,
@@ -170,16 +201,18 @@ def measure(train: Training, rate: float, images: int = IMAGES) -> dict[str, flo
 
 
 def kernels(train: Training) -> str:
-    """Table of the kernels and calls that take most of an epoch's time, after one that warms up; processor and GPU."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        train(1)
-        wall = seconds(partial(train, 1))
-        with profile() as profiler:
-            train(1)
+    """What takes most of an epoch's time after others that warm up, by kernel and by shape; processor and GPU."""
+    alone = median(epochs(train, WARM_UP + EPOCHS)[WARM_UP:])
+    profiler = profile(record_shapes=True)
+    epochs(train, WARM_UP + 1, lambda epoch: profiler if epoch == WARM_UP else contextlib.nullcontext())
     by = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
-    table = profiler.key_averages().table(sort_by=by, row_limit=KERNELS, max_name_column_width=80)
-    # Kernels that take less than that leave the GPU idle: the processor cannot give it work fast enough.
-    return f"{table}one epoch without the profiler: {1000 * wall:.0f} ms"
+    tables = [
+        profiler.key_averages(group_by_input_shape=shapes).table(
+            sort_by=by, row_limit=KERNELS, max_name_column_width=80, max_shapes_column_width=80
+        )
+        for shapes in (False, True)
+    ]
+    return "\n".join([*tables, f"one epoch without the profiler: {1000 * alone:.0f} ms"])
 
 
 def operations(train: Training, epochs: int) -> int:
@@ -189,23 +222,33 @@ def operations(train: Training, epochs: int) -> int:
     return int(counter.get_total_flops())
 
 
-def together(profile: str, count: int) -> float:
+def operations_of_an_epoch(train: Training) -> float:
+    """As `operations`, of one epoch alone; `train` must not compile, which the counter would prevent for good."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        # The difference, because a training takes more than its epochs.
+        return operations(train, 2) - operations(train, 1)
+
+
+def together(profile: str, compile_mode: str | None, count: int) -> float:
     """images/s of `count` processes together, each with a training of its own."""
     spawn = multiprocessing.get_context("spawn")
     with spawn.Manager() as manager, ProcessPoolExecutor(count, spawn) as pool:
         # Where one process fails the others must not wait for it for ever.
         barrier = manager.Barrier(count, timeout=START_SECONDS)
-        taken = [pool.submit(_one_of_several, profile, barrier) for _ in range(count)]
+        taken = [pool.submit(_one_of_several, profile, compile_mode, barrier) for _ in range(count)]
         return count * IMAGES * SHARED_EPOCHS / max(one.result() for one in taken)
 
 
-def _one_of_several(profile: str, barrier: Barrier) -> float:
-    """Seconds of one training that begins when all processes are warm."""
-    train = trainings(load(profile, ROOT / PARAMS), "cuda")[SHARED_ROW]
-    with contextlib.redirect_stdout(io.StringIO()):
-        train(1)
-        barrier.wait()
-        return seconds(partial(train, SHARED_EPOCHS))
+def _one_of_several(profile: str, compile_mode: str | None, barrier: Barrier) -> float:
+    """Seconds of the epochs of one training that begin when all processes are warm."""
+    train = trainings(load(profile, ROOT / PARAMS), "cuda", compile_mode=compile_mode)[SHARED_ROW]
+
+    def when_all_are_warm(epoch: int) -> contextlib.AbstractContextManager[None]:
+        if epoch == WARM_UP:
+            barrier.wait()
+        return contextlib.nullcontext()
+
+    return sum(epochs(train, WARM_UP + SHARED_EPOCHS, when_all_are_warm)[WARM_UP:])
 
 
 if __name__ == "__main__":

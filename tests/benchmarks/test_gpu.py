@@ -1,5 +1,7 @@
 """The GPU's benchmark knows every training of a profile; its numbers need a GPU."""
 
+import contextlib
+
 from bench.benchmarks import gpu
 from bench.settings import PARAMS, load
 from bench.sources import ROOT
@@ -11,6 +13,21 @@ def test_every_training_of_a_profile_runs_for_as_many_epochs_as_asked():
     assert set(found) == {*settings.cams, "gt_whole", "pseudo_mean_teacher"}
     for name, train in found.items():
         assert 0 < gpu.operations(train, 1) < gpu.operations(train, 2), name
+
+
+def test_the_epochs_of_the_first_network_are_timed():
+    settings = load("phantom", ROOT / PARAMS)
+    entered = []
+
+    def around(epoch: int) -> contextlib.AbstractContextManager[None]:
+        entered.append(epoch)
+        return contextlib.nullcontext()
+
+    for name, train in gpu.trainings(settings, "cpu", images=4).items():
+        entered.clear()
+        taken = gpu.epochs(train, 2, around)
+        assert entered == [0, 1], name
+        assert len(taken) == 2 and min(taken) > 0, name
 
 
 def test_the_kernels_of_an_epoch_are_listed():
