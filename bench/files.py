@@ -15,6 +15,9 @@ from typing import Any
 
 from bench.errors import UserError
 
+# Hexadecimal digits that tell temporary names apart.
+UNIQUE = 12
+
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
@@ -40,47 +43,56 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     What stood at `path` before is gone afterwards, and what killed processes left of their attempts. Raises UserError
     when the disk refuses the write.
     """
-    temporary = temporary_beside(path)
-    try:
-        with refusals_explained(path), ExitStack() as until_the_end:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _remove_leftovers(path)
-            temporary.mkdir()
-            until_the_end.enter_context(_held(temporary))
-            yield temporary
-            before = temporary_beside(path)
-            with suppress(FileNotFoundError):
-                path.replace(before)
-            try:
-                temporary.replace(path)
-            except BaseException:
-                with suppress(OSError):
-                    before.replace(path)
-                raise
+    with refusals_explained(path), ExitStack() as until_the_end:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _new_folder(path, until_the_end)
+        yield temporary
+        before = temporary_beside(path)
+        with suppress(FileNotFoundError):
+            path.replace(before)
+        try:
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                before.replace(path)
+            raise
+        with suppress(FileNotFoundError):  # another process may have taken it for a leftover
             _delete(before)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove_leftovers(path)
+
+
+def _new_folder(path: Path, until_the_end: ExitStack) -> Path:
+    """A new temporary folder for `path`, held, and removed in the end if it is still there."""
+    while True:
+        temporary = temporary_beside(path)
+        temporary.mkdir()
+        until_the_end.callback(shutil.rmtree, temporary, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            until_the_end.enter_context(_held(temporary, wait=True))
+        # Between its making and its holding another process may have taken it for a leftover.
+        if temporary.is_dir():
+            return temporary
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[bool]:
-    """Hold a folder until the block or the process ends; whether it was free. False, too, where nothing can be held."""
+def _held(folder: Path, wait: bool) -> Iterator[bool]:
+    """Hold a folder until the block or the process ends; False where another does, or where there are no locks."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        free = False
+        held = False
         with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            free = True
-        yield free
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            held = True
+        yield held
     finally:
         os.close(handle)
 
 
 def _remove_leftovers(path: Path) -> None:
     """Remove the temporary folders for `path` that no living process holds."""
-    for leftover in path.parent.glob(_temporary_name(glob.escape(path.name), "*")):
-        with suppress(OSError), _held(leftover) as free:
-            if free:
+    for leftover in path.parent.glob(_temporary_name(glob.escape(path.name), "[0-9a-f]" * UNIQUE)):
+        with suppress(OSError), _held(leftover, wait=False) as held:
+            if held:
                 shutil.rmtree(leftover)
 
 
@@ -100,7 +112,7 @@ def _delete(path: Path) -> None:
 
 def temporary_beside(path: Path) -> Path:
     """A hidden name in the same folder that nothing has yet."""
-    return path.with_name(_temporary_name(path.name, uuid.uuid4().hex[:12]))
+    return path.with_name(_temporary_name(path.name, uuid.uuid4().hex[:UNIQUE]))
 
 
 def _temporary_name(name: str, unique: str) -> str:

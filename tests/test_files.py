@@ -1,6 +1,7 @@
 """Writing all or nothing, and digests of content."""
 
 import errno
+import fcntl
 import multiprocessing
 import os
 import shutil
@@ -73,18 +74,36 @@ def test_killed_while_the_old_folder_goes_the_new_one_stands(tmp_path, monkeypat
 
 
 def test_what_a_killed_process_left_goes_and_what_a_living_one_fills_stays(tmp_path):
-    process = multiprocessing.get_context("spawn").Process(target=die_within, args=(tmp_path / "out",))
-    process.start()
-    process.join()
-    (left,) = names(tmp_path)
-    with replacing_folder(tmp_path / "other"), replacing_folder(tmp_path / "out.2"):
-        assert left in names(tmp_path)
-    with replacing_folder(tmp_path / "out") as filled:
-        assert left not in names(tmp_path)
+    for name in ("out", "out.2"):
+        process = multiprocessing.get_context("spawn").Process(target=die_within, args=(tmp_path / name,))
+        process.start()
+        process.join()
+    assert len(names(tmp_path)) == 2
+    write_folder(tmp_path / "out")
+    (left, _) = names(tmp_path)
+    assert left.startswith(".out.2.")
+    with replacing_folder(tmp_path / "out.2") as filled:
         (filled / "new.txt").write_text("first")
-        write_folder(tmp_path / "out")
+        write_folder(tmp_path / "out.2")
+        assert left not in names(tmp_path)
         assert filled.is_dir()
-    assert (tmp_path / "out" / "new.txt").read_text() == "first"
+    assert (tmp_path / "out.2" / "new.txt").read_text() == "first"
+    assert names(tmp_path) == ["out", "out.2"]
+
+
+def test_a_folder_that_was_taken_for_a_leftover_is_made_again(tmp_path, monkeypatch):
+    flock, taken = fcntl.flock, []
+
+    def overtaken(handle, how):
+        if not taken:
+            taken.extend(tmp_path.iterdir())
+            shutil.rmtree(taken[0])
+        flock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", overtaken)
+    write_folder(tmp_path / "out")
+    assert len(taken) == 1
+    assert names(tmp_path) == ["out"]
 
 
 def die_within(path: Path) -> None:

@@ -130,7 +130,7 @@ def test_other_networks_make_room_the_longest_unused_first(tmp_path, monkeypatch
     assert "older is removed" in capsys.readouterr().out
 
 
-def test_a_network_that_does_not_fit_takes_no_room(tmp_path, monkeypatch):
+def test_a_batch_that_does_not_fit_takes_no_room(tmp_path, monkeypatch):
     monkeypatch.setattr(embeddings, "LIMIT", 2 * ROW_BYTES)
     embed = Embedder()
     Embeddings(tmp_path, "small", SHAPE).through([picture(0)], embed)
