@@ -62,8 +62,8 @@ class Item:
     """One unit of work (method x seed): calls `function(settings, inputs, out)`, which fills folder `out`.
 
     function: "module:name". settings: JSON-able. inputs: what it may read, by name.
-    modules: further modules whose sources decide the result (found by name). aside: further settings for the
-    function that decide nothing of this item's result (how many processes), and so are no part of its key.
+    modules: further modules whose sources decide the result, which the function loads by name. aside: further settings
+    for the function that decide nothing of this item's result (how many processes), and so are no part of its key.
     """
 
     name: str
