@@ -1,11 +1,14 @@
 """Fixtures that several test files share."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from bench.cli import STAGES
 from bench.data import busi
+from tests.tiny import params, run, write_params
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +20,18 @@ def busi_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("busi")
     busi.obtain(folder / "raw", folder / "downloads", source)
     return folder / "raw"
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which all stages ran; tests must leave it as it is."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_params(folder, params())
+    run(folder, *STAGES)
+    return folder
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """The finished folder, to be changed."""
+    return shutil.copytree(finished, tmp_path / "copied")

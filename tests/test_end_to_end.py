@@ -1,4 +1,4 @@
-"""A tiny phantom profile, stage by stage through the command line."""
+"""What the stages of a tiny profile leave, and that two runs leave the same."""
 
 import contextlib
 import json
@@ -7,92 +7,32 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from PIL import Image
 
-from bench import sources
-from bench.cli import STAGES, main
-
-PROFILE = "tiny"
-DATA, REPORTS = Path("data") / PROFILE, Path("reports") / PROFILE
-GT_ROWS = ("gt_whole", "gt_subset", "gt_mean_teacher")
-WEAK_ROWS = ("pseudo_whole", "pseudo_subset", "pseudo_mean_teacher")
-NEEDS_L = {"gt_subset", "gt_mean_teacher", "pseudo_subset", "pseudo_mean_teacher"}
-# Of the six baselines: one that gives segmentations too, one that remembers its training images, and ours.
-METHODS = ("oaa_cam", "swin_mil", "amr")
-TABLE3 = (*METHODS, "swin_mil_direct", "pseudo_mean_teacher")
-CONTROLS = ("random_subset", "noise_cam", "inverted", "oracle_subset")
-CONTROL_ROWS = tuple(f"{control}_pseudo_subset" for control in CONTROLS)
-TRAINED = {
-    "gt": GT_ROWS,
-    "weak": (*WEAK_ROWS, *METHODS),
-    "oracle": ("oracle_oaa_cam",),
-    "controls": CONTROL_ROWS,
-}
-# Settings of Algorithm 1 under which L is V: below the paper's 250 a CAM may have no region, and then it is not in L.
-EVERYTHING = {"top_fraction": 1.0, "upper_level": 255}
-WITHOUT_MASKS = ("cams", "select", "segmenter", "pseudo", "crf", "train_weak")
-
-
-def params() -> dict[str, Any]:
-    """The phantom profile, smaller in every respect."""
-    original = yaml.safe_load((Path(__file__).resolve().parents[1] / "params.yaml").read_text(encoding="utf-8"))
-    profile = json.loads(json.dumps(original["phantom"]))  # without YAML's shared nodes
-    profile["data"].update(benign=20, malignant=10, normal=14)
-    profile["prepare"]["image_size"] = 32
-    shorter = {"epochs": 2, "batch_size": 8, "precision": "fp32"}
-    # The demo's classifiers compute in bfloat16, and must repeat themselves there too.
-    profile["cams"] = {method: profile["cams"][method] for method in METHODS}
-    for method in METHODS:
-        profile["cams"][method]["optimisation"].update(shorter, precision="bf16")
-    profile["oracle"] = ["oaa_cam"]
-    profile["select"]["rule"] = "top_fraction"
-    segmenter = profile["segmenter"]
-    segmenter["training"].update(benign=8, malignant=4)
-    segmenter["held_out"].update(benign=2, malignant=2)
-    segmenter["sizes"].update(image_size=64, embed_dim=32, heads=2, depth=2, window=4, prompt_dim=32, decoder_mlp=32)
-    segmenter["optimisation"].update(shorter, precision="bf16")
-    profile["pseudo"].update(precision="bf16", embedding_cache=True)
-    profile["controls"].update(rows=["pseudo_subset"], noise={"maps": 20, "sigmas": [0.05, 0.2]})
-    common = profile["train"]["common"]
-    common["decoder_channels"] = [16, 8, 8, 8, 8]
-    common["optimisation"].update(shorter)
-    common["mean_teacher"]["labelled_per_batch"] = 4
-    return {"profiles": [PROFILE], PROFILE: profile}
-
-
-def write_params(folder: Path, content: dict[str, Any]) -> None:
-    (folder / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-
-
-def run(folder: Path, *stages: str) -> None:
-    with contextlib.chdir(folder):
-        for stage in stages:
-            assert main([stage, "--profile", PROFILE]) == 0, stage
-
-
-def read_metrics(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / REPORTS / "metrics.json").read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which all stages ran; tests must leave it as it is."""
-    folder = tmp_path_factory.mktemp("finished")
-    write_params(folder, params())
-    run(folder, *STAGES)
-    return folder
-
-
-@pytest.fixture
-def copied(finished: Path, tmp_path: Path) -> Path:
-    """The finished folder, to be changed."""
-    return shutil.copytree(finished, tmp_path / "copied")
+from bench.cli import main
+from tests.tiny import (
+    CONTROL_ROWS,
+    CONTROLS,
+    DATA,
+    EVERYTHING,
+    GT_ROWS,
+    METHODS,
+    NEEDS_L,
+    PROFILE,
+    REPORTS,
+    TABLE3,
+    TRAINED,
+    WEAK_ROWS,
+    WITHOUT_MASKS,
+    params,
+    read_metrics,
+    run,
+    write_params,
+)
 
 
 @contextlib.contextmanager
@@ -227,15 +167,6 @@ def test_two_runs_from_scratch_give_the_same_bytes(finished, repeated):
         assert (finished / name).read_bytes() == (repeated / name).read_bytes(), name
 
 
-@pytest.mark.parametrize(
-    ("stage", "items"), [("cams", 3), ("segmenter", 1), ("pseudo", 1), ("crf", 3), ("train_gt", 3), ("train_weak", 6)]
-)
-def test_a_stage_that_is_run_again_computes_nothing(stage, items, copied, capsys):
-    capsys.readouterr()
-    run(copied, stage)
-    assert capsys.readouterr().out == f"{items} items, {items} of them already in the store\n"
-
-
 def test_the_segmenter_is_named_wherever_its_masks_stand(finished):
     texts = [
         (finished / REPORTS / name).read_text(encoding="utf-8") for name in ("table2.md", "table3.md", "report.md")
@@ -243,135 +174,6 @@ def test_the_segmenter_is_named_wherever_its_masks_stand(finished):
     assert all("box prompts to sam_phantom, a small SAM trained on other phantoms" in text for text in texts)
     assert "with true boxes on 4 unseen lesions" in texts[2]
     assert not any("GrabCut" in text or "ViT" in text for text in texts)
-
-
-def test_another_alpha_finds_the_image_embeddings_kept(copied):
-    (pack,) = (copied / ".bench/embeddings").glob("*/embeddings.f16")
-    before = pack.stat().st_size
-    content = params()
-    content[PROFILE]["select"].update(alpha1=20.0)
-    write_params(copied, content)
-    place = copied / DATA / "pseudo/split-0-training-0/store.npy"
-    masks = place.read_bytes()
-    run(copied, "select", "pseudo")
-    assert place.read_bytes() != masks
-    assert pack.stat().st_size == before > 0
-
-
-def computed(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """Run all stages that have items; names of the items that were computed, not found in the store."""
-    capsys.readouterr()
-    run(folder, "cams", "select", "segmenter", "pseudo", "crf", "train_gt", "train_weak", "oracle", "controls")
-    return re.findall(
-        r"^\[\d+/\d+\] ((?:(?!, split-|: done).)+)(?:, split-0-training-0)?$", capsys.readouterr().out, re.MULTILINE
-    )
-
-
-def test_a_change_of_one_row_trains_that_row_alone_and_going_back_nothing(copied, capsys):
-    rows = (*WEAK_ROWS, *METHODS)
-
-    weak = DATA / "predictions/weak"
-
-    def predictions() -> dict[str, bytes]:
-        return {row: (copied / weak / row / "split-0-training-0/probabilities.npy").read_bytes() for row in rows}
-
-    before, content = predictions(), params()
-    content[PROFILE]["train"]["rows"]["pseudo_subset"] = {"optimisation": {"learning_rate": 0.002}}
-    write_params(copied, content)
-    # Each control selection trains the same row.
-    assert sorted(computed(copied, capsys)) == sorted(["pseudo_subset", *CONTROL_ROWS])
-    assert [row for row in rows if predictions()[row] != before[row]] == ["pseudo_subset"]
-    write_params(copied, params())
-    assert computed(copied, capsys) == []
-    assert predictions() == before
-
-
-def test_a_change_of_the_teacher_trains_the_rows_that_have_one(copied, capsys):
-    content = params()
-    content[PROFILE]["train"]["common"]["mean_teacher"]["consistency_weight"] = 0.3
-    write_params(copied, content)
-    assert computed(copied, capsys) == ["gt_mean_teacher", "pseudo_mean_teacher"]
-
-
-def test_rows_that_are_not_finished_are_gaps_and_nothing_is_computed(copied, capsys, monkeypatch):
-    monkeypatch.chdir(copied)
-    content = params()
-    content[PROFILE]["train"]["rows"]["pseudo_subset"] = {"optimisation": {"learning_rate": 0.002}}
-    write_params(copied, content)
-    capsys.readouterr()
-    for stage in ("train_gt", "train_weak", "evaluate", "tables", "report"):
-        assert main([stage, "--profile", PROFILE, "--finished"]) == 0
-    assert "done in" not in capsys.readouterr().out
-    table = (copied / REPORTS / "table2.md").read_text()
-    assert "pseudo_subset, split-0-training-0: not runnable: not finished when the tables were made." in table
-    assert (
-        "pseudo_subset, split-0-training-0: not runnable: not finished"
-        in (copied / REPORTS / "report.html").read_text()
-    )
-    assert read_metrics(copied)["table2"]["pseudo_subset"]["tumor_iou"] is None
-    assert read_metrics(copied)["table2"]["pseudo_whole"]["tumor_iou"] is not None
-
-
-def test_true_boxes_whose_masks_are_not_finished_are_a_gap(copied, monkeypatch):
-    monkeypatch.chdir(copied)
-    for record in (copied / ".bench/runs").glob("*/item.json"):
-        if json.loads(record.read_text())["name"].startswith("true boxes"):
-            shutil.rmtree(record.parent)
-    for stage in ("controls", "evaluate", "tables", "report"):
-        assert main([stage, "--profile", PROFILE, "--finished"]) == 0
-    table = (copied / REPORTS / "controls.md").read_text()
-    (line,) = [line for line in table.splitlines() if line.startswith("| oracle_box ")]
-    assert "not judged" in line
-    for text in (table, (copied / REPORTS / "report.html").read_text()):
-        assert "oracle_box, split-0-training-0: not runnable: not finished" in text
-
-
-@pytest.mark.parametrize(
-    ("changed", "prompted"),
-    [({"alpha1": 30.0}, ["pseudo-masks by sam_phantom"]), ({"top_fraction": 0.6}, [])],
-    ids=["other boxes", "the same boxes"],
-)
-def test_a_change_of_the_selection_reaches_what_comes_after_it_and_nothing_else(copied, capsys, changed, prompted):
-    content = params()
-    content[PROFILE]["select"].update(changed)
-    write_params(copied, content)
-    with_selection = ["gt_subset", "gt_mean_teacher", *WEAK_ROWS]
-    if not prompted:
-        with_selection.remove("pseudo_whole")
-    assert sorted(computed(copied, capsys)) == sorted([*prompted, *with_selection, *CONTROL_ROWS])
-    assert computed(copied, capsys) == []
-
-
-@pytest.fixture
-def sources_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of the sources, from which the items' keys are made."""
-    for package in sources.PACKAGES:
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(sources.ROOT / package, tmp_path / "sources" / package, ignore=ignored)
-    monkeypatch.setattr(sources, "ROOT", tmp_path / "sources")
-    sources.imports.cache_clear()
-    yield tmp_path / "sources"
-    sources.imports.cache_clear()
-
-
-@pytest.mark.parametrize(
-    ("module", "dependents"),
-    [
-        ("baselines/swin_mil.py", ["swin_mil"]),
-        # The oracle row of OAA has a threshold, and so a DenseCRF, of its own.
-        ("bench/crf.py", ["DenseCRF, amr", "DenseCRF, oaa_cam", "DenseCRF, oaa_cam", "DenseCRF, swin_mil"]),
-        ("bench/prompting/grabcut.py", []),
-        # Which is measured beside ellipses; its checkpoint comes out the same, and so do the masks.
-        ("bench/prompting/shapes.py", ["sam_phantom"]),
-        ("bench/items/oracle.py", ["oracle threshold of oaa_cam"]),
-        ("bench/evaluation.py", []),
-    ],
-)
-def test_an_edited_module_makes_exactly_its_dependents_stale(copied, sources_copied, capsys, module, dependents):
-    with (sources_copied / module).open("a", encoding="utf-8") as source:
-        source.write("# edited\n")
-    assert sorted(computed(copied, capsys)) == dependents
-    assert computed(copied, capsys) == []
 
 
 def test_oracle_rows_stand_in_the_report_and_in_no_table(finished):

@@ -28,7 +28,7 @@ from bench.schema import CamNetwork, SwinNetwork, VggNetwork
 from tests.http_server import LocalServer
 from tests.offline import network_cut
 from tests.prompting.test_sam import randomised, tiny_sam
-from tests.test_end_to_end import PROFILE, params
+from tests.tiny import PROFILE, params
 
 VGG = VggNetwork(layout="stride8", width=1.0, batch_norm=False, initialisation="imagenet")
 SWIN = SwinNetwork(

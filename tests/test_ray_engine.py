@@ -23,7 +23,7 @@ from bench.errors import UserError
 from bench.schema import Engine
 from bench.store import CHECKPOINTS, RECORD, Item, Store
 from bench.store_commands import collect
-from tests.test_end_to_end import DATA, PROFILE, REPORTS, params, write_params
+from tests.tiny import DATA, PROFILE, REPORTS, params, write_params
 
 pytestmark = [
     pytest.mark.slow,

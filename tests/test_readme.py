@@ -13,7 +13,7 @@ import yaml
 from bench.cli import STAGES
 from bench.errors import UserError
 from bench.readme import BLOCK, refreshed
-from tests.test_end_to_end import PROFILE, params
+from tests.tiny import PROFILE, params
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bench.cli import STAGES
-from tests.test_end_to_end import PROFILE, params, run, write_params
+from tests.tiny import PROFILE, params, run, write_params
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ("Makefile", "dvc.yaml", "requirements/run.txt", ".dvcignore", ".gitignore", ".dvc/config")
