@@ -11,7 +11,8 @@ import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,9 +27,9 @@ from bench.engine import Work, on_gpu
 from bench.errors import UserError
 from bench.files import refusals_explained, replacing_folder
 from bench.progress import say
-from bench.ray_worker import Home, Job, Packed, identity, package_versions, run_item, unpack
+from bench.ray_worker import PAUSE_SECONDS, Home, Job, Packed, identity, package_versions, run_item, unpack
 from bench.schema import Engine
-from bench.store import Item, Store
+from bench.store import WAITING, Item, Store
 from bench.weights import weights_folder
 
 # How often an item is run again after its worker or node was lost.
@@ -53,12 +54,18 @@ def run(work: Work, store: Store, engine: Engine) -> None:
             say(waits)
         job = _job(store)
         # One function for all items: Ray hands a warm worker from an item to the next only where it is the same.
-        task, pending = ray.remote(run_item), {}
-        for position, (item, key) in enumerate(work, 1):
+        task = ray.remote(run_item)
+
+        def submitted(item: Item, key: str) -> Any:
             abroad = replace(item, inputs={name: path.absolute() for name, path in item.inputs.items()})
             run_one = task.options(name=item.name, max_retries=RETRIES, **resources(item, engine))
-            pending[run_one.remote(job, abroad, key)] = (f"[{position}/{len(work)}] {item.name}", item, key)
-        _collect(pending, job)
+            return run_one.remote(job, abroad, key)
+
+        pending = {
+            submitted(item, key): (f"[{position}/{len(work)}] {item.name}", item, key)
+            for position, (item, key) in enumerate(work, 1)
+        }
+        _collect(pending, submitted, job)
 
 
 def _job(store: Store) -> Job:
@@ -89,22 +96,35 @@ def too_large(work: Work, engine: Engine, nodes: Sequence[Mapping[str, Any]]) ->
     )
 
 
-def _collect(pending: dict[Any, tuple[str, Item, str]], job: Job) -> None:
-    """Take results as they come. After a failure only what has ended by then; the first failure is raised."""
+def _collect(pending: dict[Any, tuple[str, Item, str]], submitted: Callable[[Item, str], Any], job: Job) -> None:
+    """Take results as they come. After a failure only what has ended by then; the first failure is raised.
+
+    submitted(item, key) gives an item to Ray once more, where another process had it.
+    """
     failure: BaseException | None = None
+    waiting: set[str] = set()
     while pending:
         ended, _ = ray.wait(list(pending), timeout=0 if failure else None, fetch_local=False)
         if not ended:
             break
         place, item, key = pending.pop(ended[0])
         try:
-            seconds, result = ray.get(ended[0])
-            outcome = f"done in {seconds:.0f} s"
+            answer = ray.get(ended[0])
         except RayError as error:
             failure = failure or _explained(error, item)
-            result, outcome = None, "failed"
-        if result is not None:
-            _add(result, job.store, key)
+            answer, outcome = (0.0, None), "failed"
+        else:
+            outcome = f"done in {answer[0]:.0f} s" if answer else WAITING
+        if answer is None:
+            if key not in waiting:
+                say(f"{place}: {outcome}")
+            waiting.add(key)
+            if not failure:
+                time.sleep(PAUSE_SECONDS)  # meanwhile its cores are free, for the other process too
+                pending[submitted(item, key)] = place, item, key
+            continue
+        if answer[1] is not None:
+            _add(answer[1], job.store, key)
         if job.home:
             with suppress(RayError):  # a home that was lost holds nothing
                 ray.get(job.home.free.remote(key))

@@ -28,7 +28,7 @@ from ray.exceptions import RayError, RayTaskError
 from bench.errors import UserError
 from bench.files import digest, discard, replacing_file
 from bench.progress import say
-from bench.store import CHECKPOINTS, OUT, PACKAGES, WAITING, Item, Store
+from bench.store import CHECKPOINTS, OUT, PACKAGES, Item, Store
 
 # Files by relative name, uint8 (n,); a folder's name leads to None.
 Packed = dict[str, NDArray[np.uint8] | None]
@@ -188,8 +188,11 @@ def identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def run_item(job: Job, item: Item, key: str) -> tuple[float, Packed | None]:
-    """Compute one item; seconds, and its result where it does not lie in the home's store already."""
+def run_item(job: Job, item: Item, key: str) -> tuple[float, Packed | None] | None:
+    """Compute one item; seconds, and its result where it does not lie in the home's store already.
+
+    None, at once, where another process has the item: that process may need the cores that waiting would take.
+    """
     start = time.monotonic()
     check_versions(job.versions)
     if job.is_here():
@@ -197,9 +200,14 @@ def run_item(job: Job, item: Item, key: str) -> tuple[float, Packed | None]:
         os.chdir(job.folder)  # what an item keeps for others has a relative place
         if job.home:
             _answer(job.home.free.remote(key))  # held for a node that was lost
-        job.store.compute(item, key)
+        try:
+            job.store.compute(item, key, wait=False)
+        except Timeout:
+            return None
         return time.monotonic() - start, None
-    if not _taken(job.home, key):
+    if not _answer(job.home.take.remote(key)):
+        return None
+    if _answer(job.home.has.remote(key)):
         return time.monotonic() - start, None
     cache = _cache()
     (cache / "weights").mkdir(exist_ok=True)
@@ -216,17 +224,6 @@ def run_item(job: Job, item: Item, key: str) -> tuple[float, Packed | None]:
                 raise UserError(f"{error} (on node {socket.gethostname()})") from error
         # The mapped files stay readable after the folder has gone.
         return time.monotonic() - start, pack(folder)
-
-
-def _taken(home: Any, key: str) -> bool:
-    """Have the home hold the item, after another process where one has it; False when it is finished."""
-    waiting = False
-    while not _answer(home.take.remote(key)):
-        if not waiting:
-            say(WAITING)
-        waiting = True
-        time.sleep(PAUSE_SECONDS)
-    return not _answer(home.has.remote(key))
 
 
 def _answer(reference: Any) -> Any:

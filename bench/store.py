@@ -133,15 +133,16 @@ class Store:
             file.unlink(missing_ok=True)
             lock.release()
 
-    def compute(self, item: Item, key: str) -> Path:
+    def compute(self, item: Item, key: str, wait: bool = True) -> Path:
         """Run `item`, or find it finished by another process that had its lock first.
 
         Its folder appears under `key` only when it has ended without an error. A failed or killed item leaves its
-        checkpoints, from which the next call goes on. UserError when the disk refuses the write.
+        checkpoints, from which the next call goes on. UserError when the disk refuses the write. Raises
+        filelock.Timeout when another process computes the item and `wait` is false.
         """
         finished, partial = self.root / key, self.partial(key)
         checkpoints = partial / CHECKPOINTS
-        with refusals_explained(finished), self.lock(key):
+        with refusals_explained(finished), self.lock(key, wait):
             if self.find(key):
                 return finished
             try:

@@ -281,6 +281,40 @@ def test_a_lost_process_loses_no_checkpoint(on_cluster, tmp_path, capfd):
     assert [path.name for path in store.root.iterdir()] == [item.key()]
 
 
+@pytest.mark.parametrize(
+    ("where", "threads", "finishes"),
+    [("the cluster", 1, False), ("the cluster", 1, True), ("this machine", 2, False), ("this machine", 2, True)],
+)
+def test_an_item_that_another_process_has_takes_no_room(
+    on_cluster, tmp_path, monkeypatch, capfd, where, threads, finishes
+):
+    """There is room for one item, which may be what the other process waits for; here it is the second item."""
+    if where == "this machine":
+        monkeypatch.delenv("RAY_ADDRESS")
+    store, locked = Store(tmp_path / "runs"), threading.Event()
+    held, other = (work("die", name, deaths=0, seconds=0) for name in ("held", "other"))
+
+    def hold() -> None:
+        with store.lock(held.key()):
+            locked.set()
+            deadline = time.monotonic() + 60
+            while not store.find(other.key()) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            if finishes:
+                (store.root / held.key()).mkdir()
+
+    thread = threading.Thread(target=hold, daemon=True)
+    thread.start()
+    assert locked.wait(10)
+    folders = run_items([held, other], engine(threads=threads), store)
+    thread.join(timeout=10)
+    assert [bool(list(folder.iterdir())) for folder in folders] == [not finishes, True]
+    assert sorted(store.root.iterdir()) == sorted(folders)
+    said = capfd.readouterr().out
+    assert said.count("[1/2] held: another process computes this item; waiting for it") == 1
+    assert said.index("[2/2] other: done in") < said.index("[1/2] held: done in")
+
+
 def test_an_item_that_loses_every_process_is_a_user_error(cluster):
     from ray.exceptions import NodeDiedError, WorkerCrashedError
 

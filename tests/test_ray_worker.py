@@ -203,29 +203,6 @@ def test_the_home_holds_an_item_that_is_computed_elsewhere(worker, store):
     assert other.take("k")
 
 
-@pytest.mark.parametrize("finishes", [True, False])
-def test_an_item_that_another_process_has_is_waited_for(worker, store, without_ray, monkeypatch, capsys, finishes):
-    monkeypatch.setattr(worker, "PAUSE_SECONDS", 0.01)
-    home, other = worker.Home(store), worker.Home(store)
-    assert other.take("k")
-    taken = []
-    waiting = threading.Thread(target=lambda: taken.append(worker._taken(Remote(home), "k")))
-    waiting.start()
-    time.sleep(0.1)
-    assert taken == []
-    if finishes:
-        (store.root / "k").mkdir()
-    other.free("k")
-    waiting.join(20)
-    assert taken == [not finishes]
-    assert capsys.readouterr().out == "another process computes this item; waiting for it\n"
-
-
-def test_an_item_that_was_finished_while_it_waited_its_turn_is_not_computed_again(worker, store, without_ray):
-    (store.root / "k").mkdir(parents=True)
-    assert not worker._taken(Remote(worker.Home(store)), "k")
-
-
 def test_an_input_is_brought_once(worker, store, tmp_path, without_ray):
     source, cache = fill(tmp_path / "source"), tmp_path / "cache"
     cache.mkdir()
