@@ -17,6 +17,8 @@ from matplotlib.patches import Rectangle
 
 from bench.files import replacing_file
 
+# A panel's place in a grid, the line above it for its title, and the space around both, in inches.
+PLACE_WIDTH, PLACE_HEIGHT, TITLE_HEIGHT, MARGIN = 2.6, 2.35, 0.22, 0.04
 BROAD, NARROW, TRUTH, PREDICTED = "#3b8eea", "#e0463a", "#35b263", "#f2b134"
 
 
@@ -42,19 +44,19 @@ def quantile_picks(values: pd.Series, quantiles: Sequence[float]) -> list[int]:
 
 def save_grid(rows: Sequence[Sequence[Panel]], file: Path) -> None:
     """Draw rows of panels into one PNG."""
-    columns = max(len(row) for row in rows)
-    figure, axes = plt.subplots(
-        len(rows), columns, figsize=(2.6 * columns, 2.35 * len(rows)), squeeze=False, layout="constrained"
-    )
-    for row, line in zip(rows, axes, strict=True):
-        for position, axis in enumerate(line):
-            axis.set_axis_off()
-            if position < len(row):
-                _draw(axis, row[position])
+    width, height = PLACE_WIDTH * max(len(row) for row in rows), PLACE_HEIGHT * len(rows)
+    figure = plt.figure(figsize=(width, height))
+    size = ((PLACE_WIDTH - 2 * MARGIN) / width, (PLACE_HEIGHT - TITLE_HEIGHT - 2 * MARGIN) / height)
+    for line, row in enumerate(rows, 1):
+        for position, panel in enumerate(row):
+            # Finding room for a hundred pictures takes matplotlib longer than drawing them.
+            left, bottom = PLACE_WIDTH * position + MARGIN, height - PLACE_HEIGHT * line + MARGIN
+            _draw(figure.add_axes((left / width, bottom / height, *size)), panel)
     save_figure(figure, file)
 
 
 def _draw(axis: Axes, panel: Panel) -> None:
+    axis.set_axis_off()
     axis.imshow(panel.image)
     if panel.cam is not None:
         axis.imshow(panel.cam, cmap="inferno", alpha=0.55, vmin=0, vmax=1)
@@ -66,7 +68,7 @@ def _draw(axis: Axes, panel: Panel) -> None:
     for colour, (x_min, y_min, x_max, y_max) in panel.boxes:
         size = (x_max - x_min + 1, y_max - y_min + 1)
         axis.add_patch(Rectangle((x_min - 0.5, y_min - 0.5), *size, fill=False, color=colour, linewidth=1.6))
-    axis.set_title(panel.title, fontsize=8)
+    axis.set_title(panel.title, fontsize=8, y=1.0)  # else its place is looked for
 
 
 def save_curves(panels: dict[str, dict[str, pd.DataFrame]], file: Path) -> None:

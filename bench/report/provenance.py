@@ -1,5 +1,6 @@
 """Where the numbers come from: commit, versions, machine. Names of hosts and users are left out."""
 
+import ctypes
 import importlib.metadata
 import platform
 from pathlib import Path
@@ -52,6 +53,10 @@ def _processor() -> str:
 
 
 def _gpu() -> str:
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "none"  # known without importing PyTorch, which takes seconds
     import torch
 
     if not torch.cuda.is_available():

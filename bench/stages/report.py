@@ -51,9 +51,11 @@ def run(paths: Paths, settings: Settings) -> None:
 
 def _device(settings: Settings) -> str:
     """Where an item would compute on this machine."""
+    if settings.engine.device == "cpu":
+        return "cpu"
     import torch
 
-    return "cuda" if settings.engine.device != "cpu" and torch.cuda.is_available() else "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _page(

@@ -1,7 +1,9 @@
 """The report says which lock and which commit its numbers are of."""
 
+import ctypes
 import hashlib
 import subprocess
+import sys
 
 import pytest
 
@@ -35,3 +37,12 @@ def test_a_commit_with_changes_beside_the_reports_says_so(project):
     assert len(clean) == 40
     LOCK.write_text("a==2\n")
     assert provenance()["commit"] == f"{clean} with uncommitted changes"
+
+
+def test_without_a_driver_there_is_no_gpu_and_no_need_of_pytorch(project, monkeypatch):
+    def missing(name):
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert provenance()["GPU"] == "none"
