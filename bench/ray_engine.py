@@ -27,14 +27,18 @@ from bench.engine import Work, on_gpu
 from bench.errors import UserError
 from bench.files import refusals_explained, replacing_folder
 from bench.progress import say
-from bench.ray_worker import PAUSE_SECONDS, Home, Job, Packed, identity, package_versions, run_item, unpack
+from bench.ray_worker import Home, Job, Packed, identity, package_versions, run_item, unpack
 from bench.schema import Engine
 from bench.store import WAITING, Item, Store
 from bench.weights import weights_folder
 
-# How often an item is run again after its worker or node was lost.
+# How often an item is run again after its worker or node was lost; counted anew when another process had it meanwhile.
 RETRIES = 3
+# After so long an item that another process has is asked for again.
+AGAIN_SECONDS = 1.0
 LOST = (WorkerCrashedError, NodeDiedError, OutOfMemoryError)
+# What Ray was given: what to call the item in progress, the item and its key by reference.
+Pending = dict[Any, tuple[str, Item, str]]
 COLOURS = "\x1b\\[[0-9;]*m"
 CONNECT_SECONDS = 10.0
 # Ray's sockets lie some 75 characters below its folder, and Linux takes 107.
@@ -96,41 +100,55 @@ def too_large(work: Work, engine: Engine, nodes: Sequence[Mapping[str, Any]]) ->
     )
 
 
-def _collect(pending: dict[Any, tuple[str, Item, str]], submitted: Callable[[Item, str], Any], job: Job) -> None:
+def _collect(pending: Pending, submitted: Callable[[Item, str], Any], job: Job) -> None:
     """Take results as they come. After a failure only what has ended by then; the first failure is raised.
 
-    submitted(item, key) gives an item to Ray once more, where another process had it.
+    submitted(item, key) gives an item to Ray once more. What another process has rests until then and takes no cores,
+    which that process may need.
     """
     failure: BaseException | None = None
-    waiting: set[str] = set()
-    while pending:
-        ended, _ = ray.wait(list(pending), timeout=0 if failure else None, fetch_local=False)
+    resting: list[tuple[str, Item, str]] = []
+    named: set[str] = set()
+    while pending or resting:
+        ended = _ended(pending, 0.0 if failure else AGAIN_SECONDS if resting else None)
         if not ended:
-            break
+            if failure:
+                break
+            pending |= {submitted(item, key): (place, item, key) for place, item, key in resting}
+            resting.clear()
+            continue
         place, item, key = pending.pop(ended[0])
         try:
             answer = ray.get(ended[0])
         except RayError as error:
             failure = failure or _explained(error, item)
-            answer, outcome = (0.0, None), "failed"
+            result, outcome = None, "failed"
         else:
-            outcome = f"done in {answer[0]:.0f} s" if answer else WAITING
-        if answer is None:
-            if key not in waiting:
-                say(f"{place}: {outcome}")
-            waiting.add(key)
-            if not failure:
-                time.sleep(PAUSE_SECONDS)  # meanwhile its cores are free, for the other process too
-                pending[submitted(item, key)] = place, item, key
-            continue
-        if answer[1] is not None:
-            _add(answer[1], job.store, key)
+            if answer is None:
+                if not (failure or key in named):
+                    say(f"{place}: {WAITING}")
+                named.add(key)
+                resting.append((place, item, key))
+                continue
+            seconds, result = answer
+            outcome = f"done in {seconds:.0f} s"
+        if result is not None:
+            _add(result, job.store, key)
         if job.home:
             with suppress(RayError):  # a home that was lost holds nothing
                 ray.get(job.home.free.remote(key))
         say(f"{place}: {outcome}")
     if failure:
         raise failure
+
+
+def _ended(pending: Pending, seconds: float | None) -> list[Any]:
+    """One of the pending that has ended, or ends within some seconds, None for ever; [] when none does."""
+    if not pending:
+        time.sleep(seconds or 0)
+        return []
+    ended: list[Any] = ray.wait(list(pending), timeout=seconds, fetch_local=False)[0]
+    return ended
 
 
 def _add(result: Packed, store: Store, key: str) -> None:

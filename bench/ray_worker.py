@@ -21,14 +21,13 @@ from typing import Any
 
 import numpy as np
 import ray
-from filelock import Timeout
 from numpy.typing import NDArray
 from ray.exceptions import RayError, RayTaskError
 
 from bench.errors import UserError
 from bench.files import digest, discard, replacing_file
 from bench.progress import say
-from bench.store import CHECKPOINTS, OUT, PACKAGES, Item, Store
+from bench.store import CHECKPOINTS, OUT, PACKAGES, HeldError, Item, Store
 
 # Files by relative name, uint8 (n,); a folder's name leads to None.
 Packed = dict[str, NDArray[np.uint8] | None]
@@ -111,7 +110,7 @@ class Home:
             held = ExitStack()
             try:
                 held.enter_context(self._store.lock(key, wait=False))
-            except Timeout:
+            except HeldError:
                 return False
             self._held[key] = held
         return True
@@ -202,7 +201,7 @@ def run_item(job: Job, item: Item, key: str) -> tuple[float, Packed | None] | No
             _answer(job.home.free.remote(key))  # held for a node that was lost
         try:
             job.store.compute(item, key, wait=False)
-        except Timeout:
+        except HeldError:
             return None
         return time.monotonic() - start, None
     if not _answer(job.home.take.remote(key)):

@@ -20,6 +20,7 @@ Seed = Annotated[int, Field(ge=0)]
 ImageSize = Annotated[int, Field(ge=32, multiple_of=32)]
 # auto: bf16 where the processor or GPU has it, else fp32 (bench/precision.py).
 Precision = Literal["fp32", "bf16", "auto"]
+CompileMode = Literal["default", "reduce-overhead"]
 Initialisation = Literal["imagenet", "none"]
 # Table II; bench.rows says what each row is.
 ABLATION = ("gt_whole", "gt_subset", "gt_mean_teacher", "pseudo_whole", "pseudo_subset", "pseudo_mean_teacher")
@@ -390,7 +391,7 @@ class Segmentation(Pretrained):
     augmentation: Augmentation
     updates: Literal["per_v", "per_labelled"]
     settle_batch_norm: bool
-    compile: Literal["default", "reduce-overhead"] | None
+    compile: CompileMode | None
     mean_teacher: MeanTeacher
 
     @property

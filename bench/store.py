@@ -86,6 +86,10 @@ class Item:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+class HeldError(Exception):
+    """Another process computes the item."""
+
+
 class Store:
     """Folder of finished items, one sub-folder a key.
 
@@ -114,7 +118,7 @@ class Store:
     def lock(self, key: str, wait: bool = True) -> Iterator[None]:
         """Hold an item for this process alone; the system frees it when the process ends, in whatever way.
 
-        Raises filelock.Timeout when another process holds it and `wait` is false.
+        Raises HeldError when another process holds it and `wait` is false.
         """
         file = self.root / f".{key}{LOCK}"
         lock = FileLock(file)
@@ -123,7 +127,7 @@ class Store:
             lock.acquire(blocking=False)
         except Timeout:
             if not wait:
-                raise
+                raise HeldError from None
             say(WAITING)
             lock.acquire(poll_interval=0.2)
         try:
@@ -137,8 +141,8 @@ class Store:
         """Run `item`, or find it finished by another process that had its lock first.
 
         Its folder appears under `key` only when it has ended without an error. A failed or killed item leaves its
-        checkpoints, from which the next call goes on. UserError when the disk refuses the write. Raises
-        filelock.Timeout when another process computes the item and `wait` is false.
+        checkpoints, from which the next call goes on. UserError when the disk refuses the write.
+        Raises HeldError when another process computes the item and `wait` is false.
         """
         finished, partial = self.root / key, self.partial(key)
         checkpoints = partial / CHECKPOINTS

@@ -9,7 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
 from rich.filesize import decimal
 from tabulate import tabulate
 
@@ -17,7 +16,7 @@ from bench.engine import STORE
 from bench.errors import UserError
 from bench.files import discard, read_json, refusals_explained
 from bench.progress import say, track
-from bench.store import CHECKPOINTS, LOCK, PARTIAL, RECORD, Store, digests
+from bench.store import CHECKPOINTS, LOCK, PARTIAL, RECORD, HeldError, Store, digests
 
 DAY = 86400
 # What is shown of a key: enough to tell items apart.
@@ -145,7 +144,7 @@ def _held(store: Store, key: str) -> Iterator[bool]:
     try:
         with store.lock(key, wait=False):
             yield True
-    except Timeout:
+    except HeldError:
         yield False
 
 

@@ -288,7 +288,7 @@ def test_a_lost_process_loses_no_checkpoint(on_cluster, tmp_path, capfd):
 def test_an_item_that_another_process_has_takes_no_room(
     on_cluster, tmp_path, monkeypatch, capfd, where, threads, finishes
 ):
-    """There is room for one item, which may be what the other process waits for; here it is the second item."""
+    """Of two items another process has the first until the second is finished, and there is room for one."""
     if where == "this machine":
         monkeypatch.delenv("RAY_ADDRESS")
     store, locked = Store(tmp_path / "runs"), threading.Event()
@@ -313,6 +313,14 @@ def test_an_item_that_another_process_has_takes_no_room(
     said = capfd.readouterr().out
     assert said.count("[1/2] held: another process computes this item; waiting for it") == 1
     assert said.index("[2/2] other: done in") < said.index("[1/2] held: done in")
+
+
+def test_a_failure_ends_the_wait_for_what_another_process_has(on_cluster, tmp_path):
+    store = Store(tmp_path / "runs")
+    held, bad = work("die", "held", deaths=0, seconds=0), work("fail", "bad", error="UserError")
+    with store.lock(held.key()), pytest.raises(UserError, match="mend this"):
+        run_items([held, bad], engine(), store)
+    assert list(store.root.iterdir()) == []
 
 
 def test_an_item_that_loses_every_process_is_a_user_error(cluster):

@@ -8,11 +8,10 @@ import time
 
 import numpy as np
 import pytest
-from filelock import Timeout
 
 from bench.errors import UserError
 from bench.files import digest
-from bench.store import PACKAGES, Store
+from bench.store import PACKAGES, HeldError, Item, Store
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed ('.[cluster]')")
 
@@ -195,12 +194,29 @@ def test_a_checkpoint_that_the_home_cannot_take_does_not_end_the_sending(
 def test_the_home_holds_an_item_that_is_computed_elsewhere(worker, store):
     home, other = worker.Home(store), worker.Home(store)
     assert [home.take("k"), home.take("k")] == [True, True]
-    with pytest.raises(Timeout), store.lock("k", wait=False):
+    with pytest.raises(HeldError), store.lock("k", wait=False):
         pass
     assert not other.take("k")
     home.free("k")
     home.free("k")
     assert other.take("k")
+
+
+def test_an_item_that_another_process_has_is_given_back_at_once(worker, store, tmp_path, without_ray, monkeypatch):
+    """On the node of the home, which may hold it for a node that was lost."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BUSBENCH_WEIGHTS", "")
+    monkeypatch.setattr(worker.Job, "is_here", lambda job: True)
+    home, other = worker.Home(store), worker.Home(store)
+    job = worker.Job(Remote(home), tmp_path, "node", store, (0, 0), worker.package_versions(), tmp_path)
+    item = Item("one", "tests.items.ray_work:die", {"deaths": 0}, {})
+    assert other.take("k")
+    assert worker.run_item(job, item, "k") is None
+    other.free("k")
+    assert home.take("k")
+    _, result = worker.run_item(job, item, "k")
+    assert result is None
+    assert store.find("k")
 
 
 def test_an_input_is_brought_once(worker, store, tmp_path, without_ray):

@@ -5,7 +5,9 @@ Seconds tell about this machine and what else runs on it; the ratio is what coun
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import get_args
 
 import pandas as pd
 
@@ -13,11 +15,18 @@ from bench.benchmarks import cams, crf, sam, training
 from bench.benchmarks.timing import Comparison
 from bench.errors import UserError
 from bench.progress import say
+from bench.schema import CompileMode
 from bench.settings import PARAMS, profiles
 from bench.sources import ROOT
 from bench.timings import latest
 
-BENCHMARKS = {"crf": crf.measure, "cams": cams.measure, "sam": sam.measure, "training": training.measure}
+Measure = Callable[[int | None], list[Comparison]]
+BENCHMARKS: dict[str, Measure] = {
+    "crf": crf.measure,
+    "cams": cams.measure,
+    "sam": sam.measure,
+    "training": training.measure,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,10 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("name", nargs="?", choices=list(BENCHMARKS), help="one benchmark; all when left out")
     parser.add_argument("--images", type=_count, help="how many images instead of each benchmark's own number")
+    parser.add_argument("--compile", choices=get_args(CompileMode), help="of training: also through torch.compile")
     options = parser.parse_args(arguments)
+    if options.compile and options.name != "training":
+        parser.error("--compile goes with training")
+    measures: dict[str, Measure] = {**BENCHMARKS, "training": partial(training.measure, compile_mode=options.compile)}
     try:
         names = [options.name] if options.name else list(BENCHMARKS)
-        say(table([BENCHMARKS[name](options.images) for name in names]))
+        say(table([comparison for name in names for comparison in measures[name](options.images)]))
         if not options.name and stages():
             say(stages())
     except UserError as error:

@@ -20,7 +20,7 @@ NETWORK = CamNetwork(
 )
 
 
-def measure(images: int | None) -> Comparison:
+def measure(images: int | None) -> list[Comparison]:
     """Time both ways over `images` noise images (32 when None); each way's fastest of three rounds in turn."""
     count = images or IMAGES
     where = context("cpu", len(os.sched_getaffinity(0)), "fp32")
@@ -38,7 +38,8 @@ def measure(images: int | None) -> Comparison:
             for _ in range(ROUNDS)
         ]
     single, batched = (min(column) for column in zip(*times, strict=True))
-    return Comparison(f"CAMs, {count} images, ResNet18, {SIZE} px", "one image at a time", single, "batches", batched)
+    work = f"CAMs, {count} images, ResNet18, {SIZE} px"
+    return [Comparison(work, "one image at a time", single, "batches", batched)]
 
 
 def _one_by_one(net: torch.nn.Module, images: np.ndarray, where: Context) -> None:

@@ -25,14 +25,14 @@ TYPICAL_SIZE = (560, 500)  # width, height of a BUSI image
 CAM_SIZE = 128
 
 
-def measure(images: int | None) -> Comparison:
+def measure(images: int | None) -> list[Comparison]:
     """Time both ways over `images` tumours (518 when None): of a prepared BUSI, of BUSI_ZIP, or else of phantoms."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         kind, originals, ids = _images(folder / ORIGINALS, images or TUMOURS)
         np.save(folder / "cams.npy", _blobs(len(ids)))
         times = {processes: _time(folder, originals, ids, processes) for processes in (1, 2)}
-    return Comparison(f"DenseCRF, {len(ids)} {kind}", "1 process", times[1], "2 processes", times[2])
+    return [Comparison(f"DenseCRF, {len(ids)} {kind}", "1 process", times[1], "2 processes", times[2])]
 
 
 def _images(out: Path, count: int) -> tuple[str, Path, list[str]]:

@@ -14,15 +14,13 @@ import platform
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from statistics import median
 from threading import Barrier
-from typing import Any, TypeVar
-from unittest import mock
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -30,30 +28,28 @@ import torch
 from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.benchmarks.timing import seconds
+from bench.benchmarks.timing import Training, epochs, seconds
 from bench.errors import UserError
 from bench.git import git
 from bench.methods import ImageSet, method_module, methods
 from bench.precision import resolve
 from bench.progress import say
 from bench.runtime import context
+from bench.schema import CompileMode
 from bench.settings import PARAMS, Settings, load
 from bench.sources import ROOT
-from bench.training import loop
 from bench.training.segmentation import TrainingSet, train_segmentation
 
 # Images of one epoch, the epochs that warm up, and those that are timed after them.
-IMAGES, WARM_UP, EPOCHS = 320, 2, 3
+IMAGES, WARM_UP, EPOCHS = 320, 2, 10
 # Kinds of rows, and whether they have a teacher.
 ROWS = {"gt_whole": False, "pseudo_mean_teacher": True}
 SHARED_ROW, TOGETHER, SHARED_EPOCHS = "gt_whole", (1, 2, 4), 10
 # How long one of several processes waits for the others to be warm.
 START_SECONDS = 300.0
 MATRIX, ROUNDS = 8192, 10
-KERNELS = 30
-Training = Callable[[int], object]
-Around = Callable[[int], contextlib.AbstractContextManager[object]]
-T = TypeVar("T")
+# Lines of a table of kernels, and characters of a name in it.
+KERNELS, NAME = 40, 70
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--profile", default="busi-scratch")
     parser.add_argument("--kernels", action="store_true", help=f"only where the time of {SHARED_ROW} goes, by kernel")
-    parser.add_argument("--compile", choices=["default", "reduce-overhead"], help="train rows through torch.compile")
+    parser.add_argument("--compile", choices=get_args(CompileMode), help="train rows through torch.compile")
     options = parser.parse_args(arguments)
     try:
         settings = load(options.profile, ROOT / PARAMS)
@@ -165,34 +161,18 @@ def _train_row(row: str, settings: Settings, count: int, device: str, compile_mo
     train_segmentation(row, data, recipe, 0, Path(), where)
 
 
-def epochs(train: Training, count: int, around: Around = lambda epoch: contextlib.nullcontext()) -> list[float]:
-    """Seconds of each epoch of the first network that `train` trains in `count`; around(epoch) is entered before it."""
-    taken: list[float] = []
-
-    def timed(numbers: Iterable[T], _what: str) -> Iterator[T]:
-        first = not taken
-        for epoch, number in enumerate(numbers):
-            with around(epoch) if first else contextlib.nullcontext():
-                start = time.perf_counter()
-                yield number
-                # The losses' means have been waited for: the epoch's work is done.
-                if first:
-                    taken.append(time.perf_counter() - start)
-
-    with contextlib.redirect_stdout(io.StringIO()), mock.patch.object(loop, "track", timed):
-        train(count)
-    return taken
-
-
 def measure(train: Training, counted: float, rate: float, images: int = IMAGES) -> dict[str, float]:
     """images/s, TFLOP/s and its share of `rate` in percent, peak memory in GiB of one training, alone on the GPU.
 
-    counted: its operations in an epoch. Memory includes what cuDNN and the compiler try.
+    counted: its operations in an epoch. The first epoch's seconds and the memory include what cuDNN and the compiler
+    try.
     """
     torch.cuda.reset_peak_memory_stats()
-    per_second = images / median(epochs(train, WARM_UP + EPOCHS)[WARM_UP:])
+    taken = epochs(train, WARM_UP + EPOCHS)
+    per_second = images / median(taken[WARM_UP:])
     rate_here = counted / images * per_second
     return {
+        "first epoch, s": taken[0],
         "images/s": per_second,
         "TFLOP/s": rate_here / 1e12,
         "of the matrix rate, %": 100 * rate_here / rate,
@@ -200,19 +180,37 @@ def measure(train: Training, counted: float, rate: float, images: int = IMAGES) 
     }
 
 
-def kernels(train: Training) -> str:
-    """What takes most of an epoch's time after others that warm up, by kernel and by shape; processor and GPU."""
-    alone = median(epochs(train, WARM_UP + EPOCHS)[WARM_UP:])
-    profiler = profile(record_shapes=True)
-    epochs(train, WARM_UP + 1, lambda epoch: profiler if epoch == WARM_UP else contextlib.nullcontext())
-    by = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
-    tables = [
-        profiler.key_averages(group_by_input_shape=shapes).table(
-            sort_by=by, row_limit=KERNELS, max_name_column_width=80, max_shapes_column_width=80
-        )
-        for shapes in (False, True)
+def kernels(train: Training, images: int = IMAGES) -> str:
+    """What takes most of an epoch's time after others that warm up: kernels of a GPU, then operators by shape."""
+    profiler, last = profile(record_shapes=True), WARM_UP + EPOCHS
+    taken = epochs(train, last + 1, lambda epoch: profiler if epoch == last else contextlib.nullcontext())
+    tables = [_listed(profiler.key_averages(group_by_input_shape=True), "CPU")]
+    if torch.cuda.is_available():
+        tables.insert(0, _listed(profiler.key_averages(), "CUDA"))
+    alone = median(taken[WARM_UP:last])
+    without = f"one without the profiler {1000 * alone:.0f} ms, {images / alone:.0f} images/s"
+    return "\n\n".join([*tables, f"first epoch {taken[0]:.1f} s; {without}"])
+
+
+def _listed(events: Sequence[Any], kind: str) -> str:
+    """The events of a device, "CPU" or "CUDA", by the GPU's time: operators by what they launched, or kernels.
+
+    Without a GPU by the processor's time.
+    """
+    by = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+    rows = [
+        {
+            "name": event.key[:NAME],
+            "shapes": str(event.input_shapes or "")[:NAME],
+            "calls": event.count,
+            "ms": getattr(event, by) / 1000,
+        }
+        for event in events
+        if event.device_type.name == kind
     ]
-    return "\n".join([*tables, f"one epoch without the profiler: {1000 * alone:.0f} ms"])
+    found = pd.DataFrame(rows).sort_values("ms", ascending=False)
+    found["%"] = 100 * found["ms"] / found["ms"].sum()
+    return found.head(KERNELS).round(2).to_string(index=False)
 
 
 def operations(train: Training, epochs: int) -> int:

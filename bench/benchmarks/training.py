@@ -1,9 +1,8 @@
 """Training of gt_whole's U-Net against the usual shape: a Dataset that augments image by image, fp32, NCHW, Adam."""
 
-import contextlib
-import io
 import math
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +12,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
-from bench.benchmarks.timing import Comparison, seconds
+from bench.benchmarks.timing import Comparison, epochs
 from bench.nets.unet import make_unet
 from bench.precision import resolve
+from bench.progress import say
 from bench.runtime import context
 from bench.schema import Segmentation
 from bench.settings import PARAMS, load
@@ -25,11 +25,13 @@ from bench.training.losses import supervised_loss
 from bench.training.segmentation import TrainingSet, train_segmentation
 
 ROUNDS = 2
-# The profile whose network, image size and batch both ways train, how many images an epoch has, and epochs.
+# The profile whose network, image size and batch both ways train, how many images an epoch has, and the epochs of a
+# round that count, after one that warms up.
 PROFILE = {"cpu": "busi-small", "cuda": "busi-scratch"}
 IMAGES = {"cpu": 96, "cuda": 640}
 EPOCHS = {"cpu": 2, "cuda": 5}
 # PyTorch's own default lets cuDNN round what a convolution multiplies.
+Way = Callable[[int], list[float]]
 FP32 = {"cpu": "fp32", "cuda": "fp32 (TF32 in convolutions)"}
 
 
@@ -55,32 +57,46 @@ class ImageByImage(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return transforms.normalize(image, list(IMAGENET_MEAN), list(IMAGENET_STD)), mask.squeeze(0).long()
 
 
-def measure(images: int | None) -> Comparison:
-    """Time both ways over `images` noise images (96 when None, 640 on a GPU), rounded up to full batches.
+def measure(images: int | None, compile_mode: str | None = None) -> list[Comparison]:
+    """Time an epoch of `images` noise images (96 when None, 640 on a GPU), rounded up to full batches, in both ways.
 
-    The fastest of two rounds counts. The usual shape gets the better of loading in the training's process and of one
-    worker a core.
+    The fastest epoch of two rounds counts, past the first of each. The usual shape gets the better of loading in the
+    training's process and of one worker a core; on a GPU, which the first would starve, the second alone.
+    compile_mode: one more comparison, with ours through torch.compile.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     cores = len(os.sched_getaffinity(0))
-    settings, epochs = load(PROFILE[device], ROOT / PARAMS), EPOCHS[device]
+    settings = load(PROFILE[device], ROOT / PARAMS)
     recipe, size = settings.row("gt_whole"), settings.prepare.image_size
     # Full batches only: then an epoch is as many images in both ways.
     batches = math.ceil((images or IMAGES[device]) / recipe.optimisation.batch_size)
     data = _noise(batches * recipe.optimisation.batch_size, size)
-    usual = [_usual(data, recipe, device, cores, workers) for workers in (0, cores)]
-    ways = [*usual, _ours(data, recipe, device, cores)]
-    # A progress bar counts as nobody's time.
-    with contextlib.redirect_stdout(io.StringIO()):
-        for way in ways:
-            way(1)
-        times = [[seconds(lambda way=way: way(epochs)) for way in ways] for _ in range(ROUNDS)]  # type: ignore[misc]
-    alone, with_workers, here = (min(column) for column in zip(*times, strict=True))
-    kind = f"{recipe.encoder} U-Net, {size} px, {epochs} epochs of {len(data.labelled)} images, {device}"
-    workers = 0 if alone <= with_workers else cores
-    plain = f"DataLoader with {workers} workers, {FP32[device]}, NCHW"
-    ours = f"on the device, {resolve(recipe.optimisation.precision, device)}, NHWC"
-    return Comparison(kind, plain, min(alone, with_workers), ours, here)
+    precision = resolve(recipe.optimisation.precision, device)
+    usual = {
+        f"DataLoader with {workers} workers, {FP32[device]}, NCHW": _usual(data, recipe, device, cores, workers)
+        for workers in ([cores] if device == "cuda" else [0, cores])
+    }
+    ours = {
+        f"on the device, {precision}, NHWC{f', compiled ({mode})' if mode else ''}": _ours(
+            data, recipe.model_copy(update={"compile": mode}), device, cores
+        )
+        for mode in dict.fromkeys([None, compile_mode])
+    }
+    fastest = _fastest({**usual, **ours}, EPOCHS[device], len(data.labelled))
+    plain = min(usual, key=fastest.__getitem__)
+    work = f"{recipe.encoder} U-Net, {size} px, an epoch of {len(data.labelled)} images, {device}"
+    return [Comparison(work, plain, fastest[plain], way, fastest[way]) for way in ours]
+
+
+def _fastest(ways: dict[str, Way], count: int, images: int) -> dict[str, float]:
+    """Seconds of each way's fastest epoch; said at once, because a later way may fail."""
+    found: dict[str, float] = {}
+    for number in range(1, ROUNDS + 1):
+        for name, way in ways.items():
+            taken = min(way(1 + count)[1:])
+            found[name] = min(taken, found.get(name, taken))
+            say(f"round {number}: {name}: {images / taken:.1f} images/s")
+    return found
 
 
 def _noise(count: int, size: int) -> TrainingSet:
@@ -91,18 +107,21 @@ def _noise(count: int, size: int) -> TrainingSet:
     return TrainingSet(images, labels, None, count)
 
 
-def _ours(data: TrainingSet, recipe: Segmentation, device: str, cores: int) -> Callable[[int], object]:
-    def train(epochs: int) -> None:
+def _ours(data: TrainingSet, recipe: Segmentation, device: str, cores: int) -> Way:
+    """Trains for a number of epochs and gives the seconds of each."""
+
+    def train(count: int) -> None:
         where = context(device, cores, resolve(recipe.optimisation.precision, device))
-        train_segmentation("ours", data, recipe.with_optimisation(epochs=epochs), 0, Path(), where)
+        train_segmentation("ours", data, recipe.with_optimisation(epochs=count), 0, Path(), where)
 
-    return train
+    return lambda count: epochs(train, count)
 
 
-def _usual(data: TrainingSet, recipe: Segmentation, device: str, cores: int, workers: int) -> Callable[[int], object]:
+def _usual(data: TrainingSet, recipe: Segmentation, device: str, cores: int, workers: int) -> Way:
+    """Trains for a number of epochs and gives the seconds of each."""
     settings = recipe.optimisation
 
-    def train(epochs: int) -> None:
+    def train(count: int) -> list[float]:
         torch.set_num_threads(cores)
         torch.use_deterministic_algorithms(False)
         torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = True, False
@@ -118,12 +137,16 @@ def _usual(data: TrainingSet, recipe: Segmentation, device: str, cores: int, wor
             persistent_workers=workers > 0,
             pin_memory=device == "cuda",
         )
-        for _ in range(epochs):
+        taken = []
+        for _ in range(count):
+            start = time.perf_counter()
             for batch, target in loader:
                 loss = supervised_loss(net(batch.to(device)), target.to(device))
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 loss.item()
+            taken.append(time.perf_counter() - start)
+        return taken
 
     return train

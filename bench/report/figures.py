@@ -47,9 +47,9 @@ def save_grid(rows: Sequence[Sequence[Panel]], file: Path) -> None:
     width, height = PLACE_WIDTH * max(len(row) for row in rows), PLACE_HEIGHT * len(rows)
     figure = plt.figure(figsize=(width, height))
     size = ((PLACE_WIDTH - 2 * MARGIN) / width, (PLACE_HEIGHT - TITLE_HEIGHT - 2 * MARGIN) / height)
+    # matplotlib's constrained layout takes longer for a hundred panels than drawing them.
     for line, row in enumerate(rows, 1):
         for position, panel in enumerate(row):
-            # Finding room for a hundred pictures takes matplotlib longer than drawing them.
             left, bottom = PLACE_WIDTH * position + MARGIN, height - PLACE_HEIGHT * line + MARGIN
             _draw(figure.add_axes((left / width, bottom / height, *size)), panel)
     save_figure(figure, file)

@@ -40,14 +40,41 @@ def test_every_benchmark_prints_a_ratio(monkeypatch, capsys):
     monkeypatch.setattr(training, "ROUNDS", 1)
     assert main(["--images", "2"]) == 0
     output = capsys.readouterr().out
-    assert "agreement of the masks: IoU " in output
+    assert "% of the masks' pixels agree" in output
     lines = output.splitlines()[-4:]
     assert lines[0].startswith("| DenseCRF, 2 phantoms ")
     assert lines[1].startswith("| CAMs, 2 images, ResNet18, 32 px ")
     assert lines[2].startswith("| SAM ViT-B, 2 images, 48 x 40, cpu ")
     full = load("phantom", ROOT / PARAMS).train.common.optimisation.batch_size
-    assert lines[3].startswith(f"| resnet18 U-Net, 64 px, 2 epochs of {full} images, ")
+    assert lines[3].startswith(f"| resnet18 U-Net, 64 px, an epoch of {full} images, cpu ")
     assert all(re.search(r"\| \d+\.\d\d +\|$", line) for line in lines)
+
+
+def test_training_is_also_compared_through_torch_compile(monkeypatch, capsys):
+    monkeypatch.setattr(training.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(training, "resolve", lambda precision, device: "fp32")
+    modes = []
+
+    def ours(data, recipe, device, cores):
+        modes.append(recipe.compile)
+        return lambda count: [1.0] * count
+
+    monkeypatch.setattr(training, "_ours", ours)
+    monkeypatch.setattr(training, "_usual", lambda *arguments: lambda count: [3.0] * count)
+    assert main(["training", "--compile", "default"]) == 0
+    assert modes == [None, "default"]
+    lines = [line.strip("|").split("|") for line in capsys.readouterr().out.splitlines()[-2:]]
+    assert [(line[3].strip(), float(line[5])) for line in lines] == [
+        ("on the device, fp32, NHWC", 3.0),
+        ("on the device, fp32, NHWC, compiled (default)", 3.0),
+    ]
+
+
+def test_nothing_else_is_compiled(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--compile", "default"])
+    assert caught.value.code == 2
+    assert "--compile goes with training" in capsys.readouterr().err
 
 
 def test_the_time_of_the_stages_is_shown_where_it_was_recorded():
