@@ -24,7 +24,7 @@ from bench.training.augment import IMAGENET_MEAN, IMAGENET_STD
 from bench.training.losses import supervised_loss
 from bench.training.segmentation import TrainingSet, train_segmentation
 
-ROUNDS = 2
+ROUNDS = 4
 # The profile whose network, image size and batch both ways train, how many images an epoch has, and the epochs of a
 # round that count, after one that warms up.
 PROFILE = {"cpu": "busi-small", "cuda": "busi-scratch"}
@@ -60,7 +60,7 @@ class ImageByImage(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 def measure(images: int | None, compile_mode: str | None = None) -> list[Comparison]:
     """Time an epoch of `images` noise images (96 when None, 640 on a GPU), rounded up to full batches, in both ways.
 
-    The fastest epoch of two rounds counts, past the first of each. The usual shape gets the better of loading in the
+    The fastest epoch of four rounds counts, past the first of each. The usual shape gets the better of loading in the
     training's process and of one worker a core; on a GPU, which the first would starve, the second alone.
     compile_mode: one more comparison, with ours through torch.compile.
     """
