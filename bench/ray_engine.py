@@ -34,7 +34,7 @@ from bench.weights import weights_folder
 
 # How often an item is run again after its worker or node was lost; counted anew when another process had it meanwhile.
 RETRIES = 3
-# After so long an item that another process has is asked for again.
+# After so long items that another process had are asked for again.
 AGAIN_SECONDS = 1.0
 LOST = (WorkerCrashedError, NodeDiedError, OutOfMemoryError)
 # What Ray was given: what to call the item in progress, the item and its key by reference.
@@ -108,14 +108,15 @@ def _collect(pending: Pending, submitted: Callable[[Item, str], Any], job: Job) 
     """
     failure: BaseException | None = None
     resting: list[tuple[str, Item, str]] = []
-    named: set[str] = set()
+    again, named = 0.0, set[str]()
     while pending or resting:
-        ended = _ended(pending, 0.0 if failure else AGAIN_SECONDS if resting else None)
+        if resting and not failure and time.monotonic() >= again:
+            pending |= {submitted(item, key): (place, item, key) for place, item, key in resting}
+            resting.clear()
+        ended = _ended(pending, 0.0 if failure else max(again - time.monotonic(), 0.0) if resting else None)
         if not ended:
             if failure:
                 break
-            pending |= {submitted(item, key): (place, item, key) for place, item, key in resting}
-            resting.clear()
             continue
         place, item, key = pending.pop(ended[0])
         try:
@@ -128,6 +129,7 @@ def _collect(pending: Pending, submitted: Callable[[Item, str], Any], job: Job) 
                 if not (failure or key in named):
                     say(f"{place}: {WAITING}")
                 named.add(key)
+                again = again if resting else time.monotonic() + AGAIN_SECONDS
                 resting.append((place, item, key))
                 continue
             seconds, result = answer

@@ -1,7 +1,7 @@
 """Does bfloat16 change the result? gt_whole in both precisions over seeds: `python -m bench.benchmarks.precision`.
 
 One split, the first of the profile's; the profile's `prepare` and `split` must have run (`make demo`). On a GPU where
-there is one, whatever the profile says.
+there is one, also with a profile for processors.
 """
 
 import argparse
@@ -42,8 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         settings = load(options.profile)
-        engine = settings.engine.model_copy(update={"device": "auto"})
-        scores = compare(Paths(options.profile), settings.model_copy(update={"engine": engine}), options.seeds)
+        if settings.engine.device == "cpu":
+            engine = settings.engine.model_copy(update={"device": "auto"})
+            settings = settings.model_copy(update={"engine": engine})
+        scores = compare(Paths(options.profile), settings, options.seeds)
         say(scores.round(2).to_markdown(index=False))
         say(summary(scores))
     except UserError as error:
@@ -55,15 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def compare(paths: Paths, settings: Settings, seeds: int) -> pd.DataFrame:
     """Tumour IoU in percent on X by training seed 0, 1, ... (columns seed, fp32, bf16)."""
     index, truth = read_table(paths.images / INDEX), masks.folder(paths)
-    found = []
-    for seed in range(seeds):
-        items = [_item(paths, settings, precision, seed) for precision in PRECISIONS]
-        folders = run_items(items, settings.engine)
-        judged = [mean_scores(judge_predictions(folder, truth, index)).tumor_iou for folder in folders]
-        scores: dict[str, float] = dict(zip(PRECISIONS, judged, strict=True))
-        say(f"{items[0].settings['device']}, {ROW.id}, training seed {seed}: tumour IoU {scores}")
-        found.append({"seed": seed, **scores})
-    return pd.DataFrame(found)
+    # Seed by seed, so that a run that is cut off leaves pairs.
+    items = [_item(paths, settings, precision, seed) for seed in range(seeds) for precision in PRECISIONS]
+    say(f"{ROW.id} on {items[0].settings['device']}")
+    judged = [judge_predictions(folder, truth, index) for folder in run_items(items, settings.engine)]
+    scores = np.array([mean_scores(table).tumor_iou for table in judged]).reshape(seeds, len(PRECISIONS))
+    return pd.DataFrame({"seed": range(seeds)}).join(pd.DataFrame(scores, columns=list(PRECISIONS)))
 
 
 def _item(paths: Paths, settings: Settings, precision: Precision, seed: int) -> Item:

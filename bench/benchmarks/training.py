@@ -31,8 +31,9 @@ PROFILE = {"cpu": "busi-small", "cuda": "busi-scratch"}
 IMAGES = {"cpu": 96, "cuda": 640}
 EPOCHS = {"cpu": 2, "cuda": 5}
 # PyTorch's own default lets cuDNN round what a convolution multiplies.
-Way = Callable[[int], list[float]]
 FP32 = {"cpu": "fp32", "cuda": "fp32 (TF32 in convolutions)"}
+# Trains for a number of epochs and gives the seconds of each.
+Way = Callable[[int], list[float]]
 
 
 class ImageByImage(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -108,8 +109,6 @@ def _noise(count: int, size: int) -> TrainingSet:
 
 
 def _ours(data: TrainingSet, recipe: Segmentation, device: str, cores: int) -> Way:
-    """Trains for a number of epochs and gives the seconds of each."""
-
     def train(count: int) -> None:
         where = context(device, cores, resolve(recipe.optimisation.precision, device))
         train_segmentation("ours", data, recipe.with_optimisation(epochs=count), 0, Path(), where)
@@ -118,7 +117,6 @@ def _ours(data: TrainingSet, recipe: Segmentation, device: str, cores: int) -> W
 
 
 def _usual(data: TrainingSet, recipe: Segmentation, device: str, cores: int, workers: int) -> Way:
-    """Trains for a number of epochs and gives the seconds of each."""
     settings = recipe.optimisation
 
     def train(count: int) -> list[float]:

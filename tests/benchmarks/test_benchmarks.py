@@ -33,6 +33,7 @@ def test_every_benchmark_prints_a_ratio(monkeypatch, capsys):
     monkeypatch.setattr(sam, "TYPICAL_SIZE", (48, 40))
     monkeypatch.setattr(sam, "VARIANT", {"cpu": "vit_b"})
     monkeypatch.setattr(sam.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sam, "resolve", lambda precision, device: "bf16")
     monkeypatch.setattr(crf, "TYPICAL_SIZE", (48, 40))
     monkeypatch.setattr(cams, "SIZE", 32)
     monkeypatch.setattr(cams, "ROUNDS", 1)
@@ -41,12 +42,14 @@ def test_every_benchmark_prints_a_ratio(monkeypatch, capsys):
     assert main(["--images", "2"]) == 0
     output = capsys.readouterr().out
     assert "% of the masks' pixels agree" in output
-    lines = output.splitlines()[-4:]
+    lines = output.splitlines()[-5:]
     assert lines[0].startswith("| DenseCRF, 2 phantoms ")
     assert lines[1].startswith("| CAMs, 2 images, ResNet18, 32 px ")
-    assert lines[2].startswith("| SAM ViT-B, 2 images, 48 x 40, cpu ")
+    for line, precision in zip(lines[2:4], ("fp32", "bf16"), strict=True):
+        assert line.startswith("| SAM ViT-B, 2 images, 48 x 40, cpu ")
+        assert f"| batches, fused attention, {precision} " in line
     full = load("phantom", ROOT / PARAMS).train.common.optimisation.batch_size
-    assert lines[3].startswith(f"| resnet18 U-Net, 64 px, an epoch of {full} images, cpu ")
+    assert lines[4].startswith(f"| resnet18 U-Net, 64 px, an epoch of {full} images, cpu ")
     assert all(re.search(r"\| \d+\.\d\d +\|$", line) for line in lines)
 
 
