@@ -145,7 +145,7 @@ def _collect(pending: Pending, submitted: Callable[[Item, str], Any], job: Job) 
 
 
 def _ended(pending: Pending, seconds: float | None) -> list[Any]:
-    """One of the pending that has ended, or ends within some seconds, None for ever; [] when none does."""
+    """One of `pending` that has ended or ends within `seconds` (None: however long it takes), in a list; else []."""
     if not pending:
         time.sleep(seconds or 0)
         return []
