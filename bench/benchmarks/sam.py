@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -40,8 +42,7 @@ def measure(images: int | None) -> list[Comparison]:
     model = _random_sam(variant).to(device)
     prompts = [_prompt(number) for number in range(1, count + 1)]
     _one_by_one(SamPredictor(model), prompts[: WARM_UP[device]])
-    plain: list[np.ndarray] = []
-    plain_seconds = seconds(lambda: plain.extend(_one_by_one(SamPredictor(model), prompts)))
+    plain, plain_seconds = _timed(partial(_one_by_one, SamPredictor(model)), prompts)
     say(f"SamPredictor: {count / plain_seconds:.2f} images/s")
     work = f"{TITLES[variant]}, {count} images, {TYPICAL_SIZE[0]} x {TYPICAL_SIZE[1]}, {device}"
     found = []
@@ -50,13 +51,20 @@ def measure(images: int | None) -> list[Comparison]:
             torch.save(model.state_dict(), Path(folder) / "random.pth")
             segmenter = SamSegmenter(variant, Path(folder) / "random.pth", Path(folder), device, precision)
         list(segmenter.segment_all(prompts[: WARM_UP[device]]))
-        ours: list[np.ndarray] = []
-        our_seconds = seconds(lambda ours=ours, segmenter=segmenter: ours.extend(segmenter.segment_all(prompts)))  # type: ignore[misc]
+        ours, our_seconds = _timed(segmenter.segment_all, prompts)
         same = [float((one == other).mean()) for one, other in zip(plain, ours, strict=True)]
         say(f"{precision}: {100 * np.mean(same):.2f} % of the masks' pixels agree, {100 * min(same):.2f} in one image")
         way = f"batches, fused attention, {precision}"
         found.append(Comparison(work, "SamPredictor, fp32", plain_seconds, way, our_seconds))
     return found
+
+
+def _timed(
+    way: Callable[[list[Prompt]], Iterable[np.ndarray]], prompts: list[Prompt]
+) -> tuple[list[np.ndarray], float]:
+    """The masks of the prompts, bool (H, W) each, and the seconds that they took."""
+    masks: list[np.ndarray] = []
+    return masks, seconds(lambda: masks.extend(way(prompts)))
 
 
 def _random_sam(variant: str) -> Sam:
