@@ -12,6 +12,7 @@ from typing import get_args
 import pandas as pd
 
 from bench.benchmarks import cams, crf, sam, training
+from bench.benchmarks.repro import nothing_to_do
 from bench.benchmarks.timing import Comparison
 from bench.errors import UserError
 from bench.progress import say
@@ -44,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         names = [options.name] if options.name else list(BENCHMARKS)
         say(table([comparison for name in names for comparison in measures[name](options.images)]))
-        if not options.name and stages():
-            say(stages())
+        if not options.name and (diary := stages()):
+            say(diary)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -71,13 +72,15 @@ def table(comparisons: Sequence[Comparison]) -> str:
 
 
 def stages() -> str:
-    """Markdown: where the time of each profile's latest run went; "" when none is on record here."""
+    """Markdown: where the time of each profile's latest run went, and what `dvc repro` takes after it; "" without one."""
     parts = []
     for profile in profiles(ROOT / PARAMS):
         taken = latest(profile)
         if len(taken):
             total = f"\n{profile}: {taken['seconds'].sum():.0f} s in the stages that ran"
             parts += [total, taken.to_markdown(index=False, disable_numparse=True)]
+            if idle := nothing_to_do(profile):
+                parts.append(f"`dvc repro report@{profile}` with nothing to do: {idle:.1f} s")
     return "\n".join(parts)
 
 
