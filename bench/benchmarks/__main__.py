@@ -72,7 +72,7 @@ def table(comparisons: Sequence[Comparison]) -> str:
 
 
 def stages() -> str:
-    """Markdown: where the time of each profile's latest run went, and what `dvc repro` takes after it; "" without one."""
+    """Markdown: where the time of each profile's latest run went and how long `dvc repro` takes; "" without a run."""
     parts = []
     for profile in profiles(ROOT / PARAMS):
         taken = latest(profile)
