@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed ('.[cluster]')"),
 ]
 # Long enough to be met in the middle, also on a fast machine.
-EPOCHS = 60
+EPOCHS = 120
 
 
 def engine(kind="ray", threads=1, checkpoint_seconds=0.0) -> Engine:

@@ -24,7 +24,7 @@ def settings(epochs: int = 1, updates: str = "per_v", learning_rate: float = 1e-
         {
             "encoder": "resnet18",
             "initialisation": "none",
-            "decoder_channels": [16, 8, 8, 8, 8],
+            "decoder_channels": [16, 8, 8],
             "optimisation": {
                 "epochs": epochs,
                 "batch_size": 4,
