@@ -49,8 +49,6 @@ bench: $(BIN)/.run
 diff: $(BIN)/.run
 	@python -m bench diff $(A) $(B)
 
-# Each process computes on two threads as well, which must not spin while they wait for each other's cores.
-test: export OMP_WAIT_POLICY := passive
 test: $(BIN)/.dev
 	python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
