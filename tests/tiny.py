@@ -51,7 +51,6 @@ def params() -> dict[str, Any]:
     profile["pseudo"].update(precision="bf16", embedding_cache=True)
     profile["controls"].update(rows=["pseudo_subset"], noise={"maps": 20, "sigmas": [0.05, 0.2]})
     common = profile["train"]["common"]
-    common["decoder_channels"] = [16, 8, 8]
     common["optimisation"].update(shorter)
     common["mean_teacher"]["labelled_per_batch"] = 4
     return {"profiles": [PROFILE], PROFILE: profile}

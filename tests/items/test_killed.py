@@ -69,7 +69,6 @@ def row_item(row: str, inputs: dict[str, Path]) -> Item:
     recipe = PHANTOM.row(row).model_dump()
     recipe["optimisation"].update(SHORT)
     recipe["mean_teacher"]["labelled_per_batch"] = 2
-    recipe["decoder_channels"] = [16, 8, 8]
     teaching = recipe.pop("mean_teacher")
     settings = {"row": row, "images": "mean_teacher", "recipe": recipe, "mean_teacher": teaching, "seed": 0}
     settings |= {"device": "cpu", "threads": 2}
