@@ -160,12 +160,13 @@ class MethodSettings(Strict):
     """What every weakly supervised method's block holds.
 
     settle_batch_norm: once the weights are final, BatchNorm statistics are estimated anew on the un-augmented training
-    images; without effect where they are fixed.
+    images; without effect where they are fixed. compile: torch.compile's mode for network and losses, null for none.
     """
 
     optimisation: Optimisation
     augmentation: Augmentation
     settle_batch_norm: bool
+    compile: CompileMode | None
 
 
 class CamNetwork(Pretrained):

@@ -105,6 +105,22 @@ def test_its_file_opens_with_what_the_paper_says_and_what_was_chosen(method):
         assert part in text, part
 
 
+@every_method
+def test_torch_compile_takes_all_of_its_losses_and_changes_nothing_of_them(method, monkeypatch):
+    modes = []
+
+    def traced(step: Any, mode: str, _device: torch.device) -> Any:
+        modes.append(mode)
+        # Fails where the tracing breaks, and runs the same kernels as without it.
+        return torch.compile(step, backend="eager", fullgraph=True, dynamic=False)
+
+    monkeypatch.setattr("bench.training.classification.compiled", traced)
+    settings = short_settings(method).model_copy(update={"compile": "default"})
+    _, history = method_module(method).fit(settings, IMAGES, 0, Path("unused"), where())
+    assert set(modes) == {"default"}
+    pd.testing.assert_frame_equal(history, shared(method)[3], check_exact=True)
+
+
 @pytest.mark.parametrize("method", [name for name, spec in methods().items() if spec.paper])
 def test_every_profile_has_a_block_of_the_papers_methods(method):
     for profile in profiles(ROOT / "params.yaml"):

@@ -125,6 +125,7 @@ def profile() -> dict[str, Any]:
             "optimisation": short,
             "augmentation": augmentation,
             "settle_batch_norm": False,
+            "compile": None,
             "scales": [1.0],
         },
         "swin_mil": {**tiny["cams"]["swin_mil"], "network": SWIN.model_dump(), "optimisation": short},

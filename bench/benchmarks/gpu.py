@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--profile", default="busi-scratch")
     parser.add_argument("--kernels", action="store_true", help=f"only where the time of {SHARED_ROW} goes, by kernel")
-    parser.add_argument("--compile", choices=get_args(CompileMode), help="train rows through torch.compile")
+    parser.add_argument("--compile", choices=get_args(CompileMode), help="train through torch.compile")
     options = parser.parse_args(arguments)
     try:
         settings = load(options.profile, ROOT / PARAMS)
@@ -115,11 +115,11 @@ def trainings(
 ) -> dict[str, Training]:
     """By name, what trains each method and each kind of row for a number of epochs, as the profile says.
 
-    compile_mode: of the rows, whatever the profile says.
+    compile_mode: of all of them, whatever the profile says.
     """
     size = settings.prepare.image_size
     found: dict[str, Training] = {
-        method: partial(_train_method, method, settings.cams[method], _images(images, size), device)
+        method: partial(_train_method, method, settings.cams[method], _images(images, size), device, compile_mode)
         for method in settings.cams
     }
     for row in ROWS:
@@ -137,11 +137,13 @@ def _images(count: int, size: int) -> ImageSet:
     )
 
 
-def _train_method(method: str, options: dict[str, Any], images: ImageSet, device: str, epochs: int) -> None:
+def _train_method(
+    method: str, options: dict[str, Any], images: ImageSet, device: str, compile_mode: str | None, epochs: int
+) -> None:
     """Train a method; the second step of one that has two takes one epoch, whatever `epochs` is."""
     block = methods()[method].settings.model_validate(options)
     where = context(device, 2, resolve(block.optimisation.precision, device))
-    changed = {"optimisation": block.optimisation.model_copy(update={"epochs": epochs})}
+    changed = {"optimisation": block.optimisation.model_copy(update={"epochs": epochs}), "compile": compile_mode}
     if hasattr(block, "second_step"):
         changed["second_step"] = block.second_step.model_copy(update={"epochs": 1})
     method_module(method).fit(block.model_copy(update=changed), images, 0, Path(), where)

@@ -67,7 +67,7 @@ def train_on_boxes(
         losses,
         settings,
         -(-count // settings.batch_size),
-        after_update=lambda: average.update_parameters(net),
+        after_update=average.update_parameters,
         checkpoint=Checkpoint(what, context, {"net": net, "average": average, "order": order, "noise": noise}),
     )
     return average.module, history

@@ -10,10 +10,11 @@ from torch.nn import functional
 
 from bench.methods import ImageSet
 from bench.runtime import Context, generator
-from bench.schema import Augmentation, Optimisation
+from bench.schema import Augmentation, CompileMode, Optimisation
 from bench.training.augment import normalise, random_affine, to_float, warp
 from bench.training.batch_norm import settle
 from bench.training.checkpoint import Checkpoint, Part
+from bench.training.compiled import compiled, first_update_timed
 from bench.training.loop import EndlessBatches, Parameters, optimise
 
 Losses = Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]
@@ -33,6 +34,10 @@ class Recipe(Protocol):
     @property
     def settle_batch_norm(self) -> bool:
         """Whether live BatchNorm statistics are estimated anew when the weights are final."""
+
+    @property
+    def compile(self) -> CompileMode | None:
+        """torch.compile's mode for the losses, or None."""
 
 
 def train_classifier(
@@ -59,19 +64,26 @@ def train_classifier(
     images, labels = torch.from_numpy(train.images).to(device), torch.from_numpy(train.labels).to(device)
     order = EndlessBatches(len(images), batch_size, generator(device, "labelled", seed))
     affine = generator(device, "augmentation", seed)
+    losses_in_use = compiled(losses_of, recipe.compile, device)
 
     def losses(update: int) -> dict[str, torch.Tensor]:
         picked = next(order)
         matrices = random_affine(batch_size, recipe.augmentation, affine)
         batch = normalise(warp(to_float(images[picked]), matrices, "bilinear"))
         with context.autocast():
-            return losses_of(batch, labels[picked])
+            return losses_in_use(batch, labels[picked])
 
     chosen = net.parameters() if parameters is None else parameters
     per_epoch = -(-len(images) // batch_size)
     checkpoint = Checkpoint(what, context, {"net": net, "order": order, "augmentation": affine, **changes})
     history = optimise(
-        what, chosen, losses, recipe.optimisation, per_epoch, after_epoch=after_epoch, checkpoint=checkpoint
+        what,
+        chosen,
+        first_update_timed(losses, what) if recipe.compile else losses,
+        recipe.optimisation,
+        per_epoch,
+        after_epoch=after_epoch,
+        checkpoint=checkpoint,
     )
     if recipe.settle_batch_norm:
         # The labels play no part in the statistics, but the losses know how images pass through all of the net.

@@ -80,7 +80,7 @@ def train_segmentation(
         losses,
         settings.optimisation,
         per_epoch,
-        after_update=(lambda: teacher.update_parameters(student)) if teacher else (lambda: None),
+        after_update=teacher.update_parameters if teacher else (lambda: None),
         checkpoint=Checkpoint(what, context, {**nets, **draws}),
     )
     evaluated = teacher.module if teacher and settings.mean_teacher.evaluated == "teacher" else student

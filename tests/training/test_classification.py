@@ -21,8 +21,9 @@ CPU = context("cpu", 2, "fp32")
 def recipe(settle: bool) -> MethodSettings:
     """Two epochs of the phantom profile's, in batches of four."""
     optimisation = {**BLOCK["optimisation"], "epochs": 2, "batch_size": 4, "precision": "fp32"}
-    values = {"optimisation": optimisation, "augmentation": BLOCK["augmentation"], "settle_batch_norm": settle}
-    return MethodSettings.model_validate(values)
+    changed = {"optimisation": optimisation, "settle_batch_norm": settle}
+    shared = {name: BLOCK[name] for name in MethodSettings.model_fields}
+    return MethodSettings.model_validate({**shared, **changed})
 
 
 class TinyNet(nn.Module):

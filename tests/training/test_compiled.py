@@ -1,4 +1,4 @@
-"""torch.compile as an option: the same training but for rounding, the same state, its time told."""
+"""torch.compile as an option: the same training but for rounding, the same state, each kind once, its time told."""
 
 import shutil
 
@@ -9,8 +9,10 @@ from torch._dynamo.utils import counters
 
 from bench.errors import UserError
 from bench.runtime import context
+from bench.training.classification import fit_cam_net
 from bench.training.compiled import compiled, first_update_timed
 from bench.training.segmentation import train_segmentation
+from tests.training.test_classification import images, make_net, recipe
 from tests.training.test_segmentation import ROWS, WEIGHTS, settings
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
@@ -35,13 +37,31 @@ def test_a_compiled_mean_teacher_learns_what_the_plain_one_learns(tmp_path, caps
 
 
 @needs_compiler
-def test_a_later_item_of_the_same_process_is_compiled_too(monkeypatch):
+def test_every_kind_of_network_is_compiled_once_in_a_process(monkeypatch):
+    torch.compiler.reset()
     monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
-    faster = settings().model_copy(update={"compile": "default"})
-    for seed in range(3):
+    seen = []
+    for width in (4, 4, 8, 4):
         counters.clear()
-        train_segmentation("subset", ROWS["subset"], faster, seed, WEIGHTS, context("cpu", 2, "fp32"))
-        assert counters["stats"]["unique_graphs"] == 1
+        net = torch.nn.Sequential(torch.nn.Conv2d(3, width, 3), torch.nn.BatchNorm2d(width), torch.nn.ReLU())
+        compiled(net, "default", torch.device("cpu"))(torch.ones(2, 3, 8, 8)).sum().backward()
+        seen.append(counters["stats"]["unique_graphs"])
+    assert seen == [1, 0, 1, 0]
+
+
+@needs_compiler
+def test_a_compiled_classifier_learns_what_the_plain_one_learns(capsys):
+    plain = recipe(settle=True)
+    faster = plain.model_copy(update={"compile": "default"})
+    history = fit_cam_net("plain", make_net(), images(), plain, 0, context("cpu", 2, "fp32"))
+    assert "compiles" not in capsys.readouterr().out
+    counters.clear()
+    net = make_net()
+    history_again = fit_cam_net("faster", net, images(), faster, 0, context("cpu", 2, "fp32"))
+    assert "faster: the first update, which compiles, took " in capsys.readouterr().out
+    assert counters["stats"]["unique_graphs"] == 1
+    np.testing.assert_allclose(history_again.to_numpy(), history.to_numpy(), rtol=1e-3)
+    assert list(net.state_dict()) == list(make_net().state_dict())
 
 
 @pytest.mark.parametrize(("device", "variable"), [("cpu", "CXX"), ("cuda", "CC")])

@@ -26,7 +26,7 @@ def test_the_first_update_copies_the_student():
     net = student()
     teacher = Teacher(net, 0.99, True)
     disturb(net, torch.Generator().manual_seed(1))
-    teacher.update_parameters(net)
+    teacher.update_parameters()
     for name, value in net.state_dict().items():
         assert torch.equal(teacher.module.state_dict()[name], value), name
 
@@ -40,7 +40,7 @@ def test_the_decay_is_bias_corrected_over_200_updates(decay, buffers):
     statistics = {name: value.double() for name, value in net.named_buffers()}
     for t in range(200):
         disturb(net, draw)
-        teacher.update_parameters(net)
+        teacher.update_parameters()
         keep = min(1 - 1 / (t + 1), decay)
         averages = {name: keep * averages[name] + (1 - keep) * value for name, value in net.named_parameters()}
         for name, value in net.named_buffers():
@@ -58,7 +58,7 @@ def test_integer_buffers_are_copied_and_stay_integers(buffers):
     teacher = Teacher(net, 0.9, buffers)
     for _ in range(5):
         disturb(net, draw)
-        teacher.update_parameters(net)
+        teacher.update_parameters()
     assert teacher.module[1].num_batches_tracked.dtype == torch.int64
     assert teacher.module[1].num_batches_tracked.item() == 5
 
