@@ -20,6 +20,7 @@ from bench.schema import MethodSettings, Strict
 from bench.settings import load, profiles
 from bench.sources import imports
 from bench.training.checkpoint import Checkpoint
+from tests.pretended_gpu import pretended_gpu
 
 ROOT = Path(__file__).resolve().parents[1]
 PHANTOM = load("phantom", ROOT / "params.yaml")
@@ -224,6 +225,21 @@ def test_a_saved_network_gives_the_same_predictions_and_is_saved_with_the_same_b
     )
     for what in given(method):
         assert maps_of(method, what, net=loaded).tobytes() == shared_maps(method, what).tobytes()
+
+
+@every_method
+def test_it_computes_on_a_gpu(method):
+    """On one without values: all that a method touches is where it must be, from training to CAMs."""
+    module, settings = method_module(method), short_settings(method).model_copy(update={"settle_batch_norm": True})
+    with pretended_gpu():
+        gpu = context("cuda", 2, "bf16")
+        net, history = module.fit(settings, IMAGES, 0, Path("unused"), gpu)
+        assert {value.device.type for value in net.state_dict().values()} == {"cuda"}
+        assert list(history.columns) == list(shared(method)[3].columns)
+        assert module.logits(net, IMAGES.images, gpu).shape == (COUNT, 2)
+        for what in given(method):
+            maps = getattr(module, what)(settings, net, IMAGES if what == "cams" else IMAGES.images, gpu)
+            assert maps.shape == (COUNT, SIZE, SIZE)
 
 
 class InterruptError(Exception):

@@ -18,6 +18,7 @@ from bench.runtime import Context, context, seeded_initialisation
 from bench.schema import Lesions, Optimisation, SamSizes
 from bench.settings import load
 from bench.training.box_prompts import train_on_boxes
+from tests.pretended_gpu import pretended_gpu
 
 SIZES = SamSizes(
     image_size=64,
@@ -63,6 +64,13 @@ def test_the_same_settings_give_the_same_bytes(finished, tmp_path):
     run(SETTINGS, {}, tmp_path)
     for file in finished.iterdir():
         assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_it_computes_on_a_gpu(finished, tmp_path):
+    """On one without values: all is where it must be, from the phantoms to the masks."""
+    with pretended_gpu():
+        run({**SETTINGS, "device": "cuda"}, {}, tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(file.name for file in finished.iterdir())
 
 
 def test_another_seed_gives_another_network(finished, tmp_path):
