@@ -35,7 +35,7 @@ fetch: $(BIN)/.run
 	python -m bench fetch --profile $(PROFILE) $(if $(VERIFY),--verify)
 
 finished: $(BIN)/.run
-	for stage in train_gt train_weak controls evaluate tables report; do \
+	for stage in train_gt train_weak oracle controls evaluate tables report; do \
 	  python -m bench $$stage --profile $(PROFILE) --finished || exit; done
 
 report: $(BIN)/.run
@@ -76,7 +76,7 @@ else
 INSTALL := uv pip install --quiet --python $(BIN)/python --require-hashes --build-constraints requirements/build.txt
 
 $(BIN)/uv: requirements/uv.txt
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 13) else "Python 3.11 or 3.12 is needed; set PYTHON=")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --require-hashes -r requirements/uv.txt
 	@touch $@

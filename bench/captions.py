@@ -7,6 +7,9 @@ from bench.methods import gives, methods
 from bench.schema import ABLATION, BusiData, Segmentation
 from bench.settings import Settings
 
+# The paper's section III-A, for its segmentation network and AMR.
+PAPER_ENCODER, PAPER_EPOCHS = "resnet50", 60
+
 
 def ingredients(settings: Settings, segmenter: str) -> str:
     """Sentences that name data, networks, weights, epochs, segmenter and seeds. segmenter: its own name."""
@@ -35,6 +38,28 @@ def seeds_named(settings: Settings) -> str:
     return ", ".join(f"{axis} seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}" for axis, seeds in axes)
 
 
+def substitutes(settings: Settings, segmenter: str) -> list[str]:
+    """What stands in the place of an ingredient that the paper names, or that its words imply."""
+    unet, classifier = settings.train.common, settings.cams[settings.select.cams]
+    found = []
+    if not segmenter.startswith("SAM ViT-"):
+        found.append(f"{segmenter.removesuffix(' (not SAM)')} instead of SAM")
+    if "none" in (unet.initialisation, classifier.get("network", {}).get("initialisation", "none")):
+        found.append("without pretrained weights")
+    if unet.encoder != PAPER_ENCODER:
+        found.append(f"a U-Net with {unet.encoder} instead of {PAPER_ENCODER}")
+    epochs = {unet.optimisation.epochs, classifier["optimisation"]["epochs"]}
+    if min(epochs) < PAPER_EPOCHS:
+        found.append(f"{' and '.join(map(str, sorted(epochs)))} epochs instead of {PAPER_EPOCHS}")
+    return found
+
+
+def made_with(settings: Settings, segmenter: str) -> str:
+    """Whether results on BUSI test the paper: "made ...", with what stands in the place of its ingredients."""
+    others = substitutes(settings, segmenter)
+    return f"made {_listed(_with(others))}: no test of the paper" if others else "made with the paper's ingredients"
+
+
 def _cut(settings: Settings) -> str:
     if not settings.crf.cuts:
         return "not cut but taken as soft labels"
@@ -47,7 +72,8 @@ def _cut(settings: Settings) -> str:
 def _data(settings: Settings) -> str:
     on_busi = isinstance(settings.data, BusiData)
     data = "BUSI" if on_busi else "Synthetic B-mode phantoms: a check of the machinery, never compared with the paper"
-    split = "" if settings.split.protocol == "paper" else " Split by whole groups of near-duplicate images."
+    groups = "groups of near-duplicate images" if settings.split.groups is None else "groups that split.groups names"
+    split = "" if settings.split.protocol == "paper" else f" Split by whole {groups}."
     return f"{data}. {settings.prepare.image_size} px.{split}"
 
 
@@ -92,3 +118,12 @@ def _unet(recipe: Segmentation, changed: Sequence[str]) -> str:
 
 def _weights(initialisation: str) -> str:
     return "ImageNet weights" if initialisation == "imagenet" else "no pretrained weights"
+
+
+def _with(others: Sequence[str]) -> list[str]:
+    """The first as "with ...", unless it says "without ..."; later ones too."""
+    return [other if other.startswith("without") else f"with {other}" for other in others]
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

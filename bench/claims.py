@@ -35,10 +35,10 @@ ROUNDING = 0.15
 SELECTED, UNSELECTED = "selected", "unselected"
 
 NOTE = (
-    "Ours: what the sentence compares, in points (share_of_supervised: in percent). Holds: its interval excludes no "
-    "effect and reaches the number that is quoted; fails: it ends below that number; cannot tell: it includes both, or "
-    "a row is missing. Every interval by itself, not corrected for their number. The paper's tables: whether the "
-    "sentence follows from the numbers printed there."
+    "Ours: what the sentence compares, in points (share_of_supervised: in percent). Holds: the whole interval lies "
+    "above no effect, and its upper end reaches the number that is quoted. Fails: its upper end is below that number. "
+    "Cannot tell: it contains both, or a row is missing. Every interval by itself, not corrected for their number, as "
+    "those of pairs are. The paper's tables: whether the sentence follows from the numbers printed there."
 )
 
 Verdict = Literal["holds", "fails", "cannot tell", "not comparable"]

@@ -11,7 +11,7 @@ from bench.tables import METRICS, interval_text
 
 SPREAD_NOTE = (
     "Standard deviations in points of the tumour IoU: between trainings of one split, pooled over the splits; between "
-    "splits, beyond what their trainings make them differ. None: there are not two to tell one from."
+    "splits, after the variation between trainings is taken out. None: it takes two trainings, or two splits."
 )
 OVER_IMAGES = f"{LEVEL:.0%} interval".replace("%", " %")
 OVER_SEEDS = f"{OVER_IMAGES}, seeds"

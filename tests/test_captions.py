@@ -23,7 +23,7 @@ def test_stand_ins_are_named(profile):
 def test_the_small_sam_is_not_said_to_be_sam():
     assert PHANTOM_NAME not in TITLES.values()
     text = ingredients(load("phantom"), PHANTOM_NAME)
-    assert "box prompts to sam_phantom, a small SAM trained on other phantoms; split seed 0" in text
+    assert "box prompts to sam_phantom, a small SAM trained on other phantoms and their masks; split seed 0" in text
 
 
 def test_phantoms_are_never_compared_with_the_paper():
@@ -35,6 +35,9 @@ def test_a_split_by_groups_is_named():
     grouped = settings.model_copy(update={"split": Split(protocol="grouped", groups=None)})
     for text in (ingredients(grouped, "box"), baseline_ingredients(grouped)):
         assert "Split by whole groups of near-duplicate images." in text
+    named = {"protocol": "grouped", "groups": {"file": "patients.csv", "sha256": "0" * 64}}
+    patients = settings.model_copy(update={"split": Split.model_validate(named)})
+    assert "Split by whole groups that split.groups names." in ingredients(patients, "box")
     assert "near-duplicate" not in ingredients(settings, "box")
 
 

@@ -171,7 +171,9 @@ def test_the_segmenter_is_named_wherever_its_masks_stand(finished):
     texts = [
         (finished / REPORTS / name).read_text(encoding="utf-8") for name in ("table2.md", "table3.md", "report.md")
     ]
-    assert all("box prompts to sam_phantom, a small SAM trained on other phantoms" in text for text in texts)
+    assert all(
+        "box prompts to sam_phantom, a small SAM trained on other phantoms and their masks" in text for text in texts
+    )
     assert "with true boxes on 4 unseen lesions" in texts[2]
     assert not any("GrabCut" in text or "ViT" in text for text in texts)
 

@@ -88,7 +88,12 @@ def test_what_builds_packages_is_of_one_version_with_what_is_installed():
 
 def test_the_lock_is_made_for_the_oldest_python():
     (version,) = re.findall(r"--python-version (\S+)", MAKEFILE)
-    assert PROJECT["requires-python"] == f">={version}"
+    assert PROJECT["requires-python"].startswith(f">={version},")
+
+
+def test_the_makefile_takes_the_pythons_that_the_package_takes():
+    lowest, past = re.fullmatch(r">=3\.(\d+),<3\.(\d+)", PROJECT["requires-python"]).groups()
+    assert f"(3, {lowest}) <= sys.version_info < (3, {past})" in MAKEFILE
 
 
 @pytest.mark.parametrize("text", ["a==1\n", "a>=1 \\\n    --hash=sha256:" + "0" * 64 + "\n", "--index-url x\n"])

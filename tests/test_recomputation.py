@@ -89,6 +89,28 @@ def test_rows_that_are_not_finished_are_gaps_and_nothing_is_computed(copied, cap
     assert read_metrics(copied)["table2"]["pseudo_whole"]["tumor_iou"] is not None
 
 
+@pytest.mark.parametrize(
+    ("method", "recipe", "threshold"),
+    [("amr", {}, False), ("oaa_cam", {"oaa_cam": {"optimisation": {"learning_rate": 0.002}}}, True)],
+    ids=["no threshold", "no training"],
+)
+def test_oracle_rows_that_are_not_finished_are_gaps(copied, capsys, monkeypatch, method, recipe, threshold):
+    monkeypatch.chdir(copied)
+    content = params()
+    content[PROFILE]["oracle"] = [method]
+    content[PROFILE]["train"]["rows"].update(recipe)
+    write_params(copied, content)
+    capsys.readouterr()
+    for stage in ("oracle", "evaluate", "tables", "report"):
+        assert main([stage, "--profile", PROFILE, "--finished"]) == 0
+    assert "done in" not in capsys.readouterr().out
+    row = f"oracle_{method}"
+    text = (copied / REPORTS / "report.md").read_text()
+    assert f"{row}, split-0-training-0: not runnable: not finished when the tables were made." in text
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| {row} ")]
+    assert ("| none " not in line) == threshold
+
+
 def test_true_boxes_whose_masks_are_not_finished_are_a_gap(copied, monkeypatch):
     monkeypatch.chdir(copied)
     for record in (copied / ".bench/runs").glob("*/item.json"):

@@ -26,7 +26,7 @@ WIDTHS = {1280: "vit_h", 1024: "vit_l", 768: "vit_b"}
 
 PHANTOM = "phantom"
 TITLES = {variant: f"SAM ViT-{variant[-1].upper()}" for variant in CHECKPOINTS} | {PHANTOM: SAM_PHANTOM}
-PHANTOM_NAME = f"{SAM_PHANTOM}, a small SAM trained on other phantoms"
+PHANTOM_NAME = f"{SAM_PHANTOM}, a small SAM trained on other phantoms and their masks"
 
 # Tokens that are encoded together. One official image holds 4096: enough to fill processor cores, which gain nothing
 # from more; four fill a GPU, and a fp32 ViT-H needs 1 GiB an image for the positions of a block without windows.

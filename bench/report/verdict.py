@@ -6,11 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from bench.captions import made_with
 from bench.schema import BusiData
 from bench.settings import Settings
 
-# The paper's section III-A, for its segmentation network and AMR.
-PAPER_ENCODER, PAPER_EPOCHS = "resnet50", 60
 OUTCOMES = {"holds": "hold", "fails": "fail", "cannot tell": "cannot be told"}
 
 
@@ -41,22 +40,6 @@ def against_paper(paper: float, intervals: Sequence[tuple[float, float]]) -> str
     return "cannot tell"
 
 
-def substitutes(settings: Settings, segmenter: str) -> list[str]:
-    """What stands in the place of an ingredient that the paper names, or that its words imply."""
-    unet, classifier = settings.train.common, settings.cams[settings.select.cams]
-    found = []
-    if not segmenter.startswith("SAM ViT-"):
-        found.append(f"{segmenter.removesuffix(' (not SAM)')} instead of SAM")
-    if "none" in (unet.initialisation, classifier.get("network", {}).get("initialisation", "none")):
-        found.append("without pretrained weights")
-    if unet.encoder != PAPER_ENCODER:
-        found.append(f"a U-Net with {unet.encoder} instead of {PAPER_ENCODER}")
-    epochs = {unet.optimisation.epochs, classifier["optimisation"]["epochs"]}
-    if min(epochs) < PAPER_EPOCHS:
-        found.append(f"{' and '.join(map(str, sorted(epochs)))} epochs instead of {PAPER_EPOCHS}")
-    return found
-
-
 def conclude(
     settings: Settings, segmenter: str, claims: pd.DataFrame, metrics: Mapping[str, Any], floor: float | None
 ) -> Verdict:
@@ -74,9 +57,8 @@ def conclude(
     # What says something of the paper alone has no value of ours.
     judged = claims[(claims["Ours"] != "") | (claims["Verdict"] == "cannot tell")] if len(claims) else claims
     by_outcome = {outcome: _claims(judged, outcome) for outcome in OUTCOMES} if len(claims) else {}
-    others = substitutes(settings, segmenter)
-    made = f"made {_listed(_with(others))}: no test of the paper" if others else "made with the paper's ingredients"
-    headline = f"{_counted({outcome: len(found) for outcome, found in by_outcome.items()})}; {made}."
+    counted = _counted({outcome: len(found) for outcome, found in by_outcome.items()})
+    headline = f"{counted}; {made_with(settings, segmenter)}."
     about_paper = claims.drop(judged.index)["Verdict"].value_counts() if len(claims) else pd.Series(dtype=int)
     notes = [*scores, *_leaks(metrics)]
     if len(about_paper):
@@ -111,18 +93,9 @@ def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(parts)
 
 
-def _with(others: Sequence[str]) -> list[str]:
-    """The first as "with ...", unless it says "without ..."; later ones too."""
-    return [other if other.startswith("without") else f"with {other}" for other in others]
-
-
-def _listed(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
 def _scores(metrics: Mapping[str, Any], floor: float | None) -> list[str]:
     """The two ends of Table II and the floor below which nothing was learnt."""
-    names = {"gt_whole": "masks of all training images (GT-Whole)", "pseudo_mean_teacher": "our method"}
+    names = {"gt_whole": "masks of all training images (GT-Whole)", "pseudo_mean_teacher": "the paper's method"}
     found = {name: metrics.get("table2", {}).get(row, {}).get("tumor_iou") for row, name in names.items()}
     parts = [f"{name} {value:.1f} %" for name, value in found.items() if value is not None]
     if floor is not None:

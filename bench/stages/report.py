@@ -1,5 +1,6 @@
 """report.md and report.html: verdict, tables, figures, what was learnt, provenance; reads masks to show the truth."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,10 @@ def run(paths: Paths, settings: Settings) -> None:
     }
     with replacing_folder(paths.reports / "figures") as out:
         draw(Results(paths, settings, per_image, _folders(paths, settings, seeds), metrics, FLOOR), out)
-    text = _text(paths, settings, seeds, per_image, facts)
-    page = render(_page(paths, settings, per_image, metrics, facts))
-    with replacing_file(paths.reports / "report.md") as file:
-        file.write_text(text, encoding="utf-8")
-    with replacing_file(paths.reports / "report.html") as file:
-        file.write_text(page, encoding="utf-8")
+    page = _page(paths, settings, per_image, metrics, facts)
+    for name, text in (("report.md", _text(paths, settings, seeds, per_image, page)), ("report.html", render(page))):
+        with replacing_file(paths.reports / name) as file:
+            file.write_text(text, encoding="utf-8")
 
 
 def _device(settings: Settings) -> str:
@@ -108,13 +107,10 @@ def _folders(paths: Paths, settings: Settings, seeds: Seeds) -> dict[Row, Path]:
     return {row: folder for row, folder in folders.items() if not (folder / NOT_RUNNABLE).is_file()}
 
 
-def _text(
-    paths: Paths, settings: Settings, seeds: Seeds, per_image: pd.DataFrame, provenance_facts: dict[str, str]
-) -> str:
-    segmenter = read_json(paths.pseudo / seeds.name / "segmenter.json")["name"]
+def _text(paths: Paths, settings: Settings, seeds: Seeds, per_image: pd.DataFrame, page: Page) -> str:
     selection = read_json(paths.selection / f"{seeds.name}.json")
-    reasons = "\n".join(f"- {reason}: {count}" for reason, count in selection["reasons"].items())
-    facts = "\n".join(f"| {name} | {value} |" for name, value in provenance_facts.items())
+    reasons = _listed([f"{reason}: {count}" for reason, count in selection["reasons"].items()])
+    facts = "\n".join(f"| {name} | {value} |" for name, value in page.facts.items())
     figures = "\n\n".join(
         f"![{figure.title}](figures/{figure.name}.png)\n\n{figure.caption}"
         for figure in FIGURES
@@ -122,11 +118,21 @@ def _text(
     )
     return f"""# {paths.profile}
 
-{ingredients(settings, segmenter)}{_segmenter(paths)}
+{page.made_with}{_segmenter(paths)}
+
+## Verdict
+
+**{page.verdict.headline}**
+
+{_listed(page.verdict.notes)}
+
+## What is missing
+
+{_listed(page.gaps) or "Nothing that the settings ask for."}
 
 ## Data audit
 
-{audit_section(_audit(paths, settings))}
+{audit_section(page.audit)}
 
 ## What the machinery learnt ({seeds.name})
 
@@ -170,6 +176,10 @@ and at an earlier commit.
 |---|---|
 {facts}
 """
+
+
+def _listed(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _audit(paths: Paths, settings: Settings) -> list[Table]:
@@ -230,7 +240,7 @@ def _roads(paths: Paths, seeds: Seeds) -> str:
     }
     found = of_run(read_table(paths.evaluation / "methods.csv"), seeds)
     table = found.reindex(columns=[*titles]).rename(columns=titles).to_markdown(index=False, floatfmt=".4g")
-    notes = "\n".join(f"- {methods()[name].label}: {methods()[name].note}." for name in found["method"])
+    notes = _listed([f"{methods()[name].label}: {methods()[name].note}." for name in found["method"]])
     return f"{table}\n\nWhat was chosen where the paper is silent, in each method's file:\n\n{notes}"
 
 
@@ -241,8 +251,8 @@ def _oracle(paths: Paths, settings: Settings, seeds: Seeds, per_image: pd.DataFr
     rows = oracle_rows(settings.oracle)
     headline, pooled = iou_table(per_image, [row.id for row in rows])
     frame = iou_frame(rows, headline, pooled, with_paper=False)
-    found = [read_json(predictions_folder(paths, row, seeds) / THRESHOLD)["threshold"] for row in rows]
-    frame.insert(2, "Threshold", [f"{threshold:g}" for threshold in found])
+    files = [predictions_folder(paths, row, seeds) / THRESHOLD for row in rows]
+    frame.insert(2, "Threshold", [f"{read_json(file)['threshold']:g}" if file.is_file() else "none" for file in files])
     table = frame.to_markdown(index=False, disable_numparse=True)
     return f"""### Oracle rows: CAM thresholds chosen on the training masks
 

@@ -54,7 +54,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_item_leaves_checkpoint_history_and_measure(finished):
     assert sorted(file.name for file in finished.iterdir()) == [CHECKPOINT, "history.csv", "segmenter.json"]
     found = json.loads((finished / "segmenter.json").read_text(encoding="utf-8"))
-    assert found["name"] == "sam_phantom, a small SAM trained on other phantoms"
+    assert found["name"] == "sam_phantom, a small SAM trained on other phantoms and their masks"
     assert found["lesions"] == 2
     assert 0 <= found["mask_iou"] <= 100
     assert 60 < found["ellipse_iou"] < 95

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.captions import substitutes
 from bench.report.cases import GRID, gather_cases, outline
 from bench.report.drawn import FIGURES, sweep_grids
 from bench.report.gaps import gaps
 from bench.report.page import render
 from bench.report.tables import read_tables
-from bench.report.verdict import against_paper, conclude, substitutes
+from bench.report.verdict import against_paper, conclude
 from bench.settings import load
 from tests.report.made_up import EVIL, FLOOR, made_up_page, write_images
 
