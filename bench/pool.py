@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 from itertools import starmap
 from multiprocessing import get_context, parent_process
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 import cv2
 
 from bench.errors import UserError
+from bench.sources import EDITED, source_digest, source_file
 
 R = TypeVar("R")
 # Tasks given out for each process, the one at work included: enough to keep it busy, few enough for the memory.
@@ -31,9 +33,11 @@ def in_order(work: Callable[..., R], tasks: Iterable[tuple[Any, ...]], processes
     # Forking a process in which torch has started its threads can hang.
     pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_begin)
     waiting: deque[Future[R]] = deque()
+    module = getattr(work, "func", work).__module__
+    sources = source_digest(module) if source_file(module) else ""
     try:
         for task in tasks:
-            waiting.append(pool.submit(work, *task))
+            waiting.append(pool.submit(_of_the_same_sources, module, sources, work, *task))
             if len(waiting) > AHEAD * processes:
                 yield waiting.popleft().result()
         while waiting:
@@ -45,6 +49,16 @@ def in_order(work: Callable[..., R], tasks: Iterable[tuple[Any, ...]], processes
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _of_the_same_sources(module: str, sources: str, work: Callable[..., R], *task: Any) -> R:
+    """work(*task), where this process has imported what its parent has."""
+    if sources and _digest(module) != sources:
+        raise UserError(f"{module} or what it needs {EDITED}")
+    return work(*task)
+
+
+_digest = cache(source_digest)
 
 
 def _begin() -> None:

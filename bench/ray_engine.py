@@ -54,8 +54,10 @@ def run(work: Work, store: Store, engine: Engine) -> None:
     with refusals_explained(store.root):
         store.root.mkdir(parents=True, exist_ok=True)
     with _connected(engine):
-        if waits := too_large(work, engine, ray.nodes()):  # type: ignore[no-untyped-call]
-            say(waits)
+        if lacks := too_large(work, engine, ray.nodes()):  # type: ignore[no-untyped-call]
+            if not os.environ.get("RAY_ADDRESS"):
+                raise UserError(f"{lacks}, and this machine gets no other - lower it, or set engine.device: cpu")
+            say(f"{lacks}: waiting for such a node")
         job = _job(store)
         # One function for all items: Ray hands a warm worker from an item to the next only where it is the same.
         task = ray.remote(run_item)
@@ -89,15 +91,16 @@ def resources(item: Item, engine: Engine) -> dict[str, float]:
 
 
 def too_large(work: Work, engine: Engine, nodes: Sequence[Mapping[str, Any]]) -> str:
-    """What to say where an item takes more cores than any node has, else ""; nodes as ray.nodes() gives them."""
-    needed = max(resources(item, engine)["num_cpus"] for item, _ in work)
-    largest = max((node["Resources"].get("CPU", 0.0) for node in nodes if node["Alive"]), default=0.0)
-    if needed <= largest:
-        return ""
-    return (
-        f"no node has the {needed:.0f} cores that an item takes (engine.threads), the largest has {largest:.0f}:"
-        " waiting for such a node"
-    )
+    """What to say where an item takes more of something than any node has, else ""; nodes as ray.nodes() gives them."""
+    for what, option, resource, setting in (
+        ("cores", "num_cpus", "CPU", "engine.threads"),
+        ("GPUs", "num_gpus", "GPU", "engine.gpus_per_item"),
+    ):
+        needed = max(resources(item, engine).get(option, 0.0) for item, _ in work)
+        largest = max((node["Resources"].get(resource, 0.0) for node in nodes if node["Alive"]), default=0.0)
+        if needed > largest:
+            return f"no node has the {needed:g} {what} that an item takes ({setting}), the largest has {largest:g}"
+    return ""
 
 
 def _collect(pending: Pending, submitted: Callable[[Item, str], Any], job: Job) -> None:
@@ -226,10 +229,17 @@ def _local(folder: Path, engine: Engine) -> dict[str, Any]:
 
 
 def _code(folder: Path) -> Path:
-    """Copy the project's code to `folder`, which the workers get as working folder and import from before all else."""
+    """Copy the project's code to `folder`, which the workers get as working folder and import from before all else.
+
+    The sources are those that the items' keys name, whatever was edited since.
+    """
     for package in sources.PACKAGES:
         for place in importlib.import_module(package).__path__:
             shutil.copytree(place, folder / package, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    for file, source in sources.BEGAN_WITH.items():
+        copy = folder / file.relative_to(sources.ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(source)
     return folder
 
 

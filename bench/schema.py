@@ -42,9 +42,9 @@ NAMES_ONCE = each_once("a name is listed twice")
 
 
 class Strict(BaseModel):
-    """A block of settings: unknown keys and silently converted types are refused."""
+    """A block of settings: unknown keys, silently converted types, infinity and NaN are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Pretrained(Strict):

@@ -31,6 +31,8 @@ from bench.schema import (
 )
 
 PARAMS = Path("params.yaml")
+# Pixels that the networks of CAMs take at the least; a VGG16 halves them five times where it is plain.
+SMALLEST, SMALLEST_PLAIN_VGG = 8, 32
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -102,6 +104,7 @@ def load(profile: str, params: Path = PARAMS) -> Settings:
         if method not in methods():
             raise UserError(f"{profile}.cams.{method}: no such method; known: {', '.join(methods())}")
         _checked(methods()[method].settings, block, f"{profile}.cams.{method}")
+        _refuse_small_scales(block, settings.prepare.image_size, f"{profile}.cams.{method}")
     with_cams = [method for method in settings.cams if gives(method, "cams")]
     for where, method in [("select.cams", settings.select.cams), *(("oracle", name) for name in settings.oracle)]:
         if method not in with_cams:
@@ -115,6 +118,16 @@ def load(profile: str, params: Path = PARAMS) -> Settings:
         if row not in settings.train.rows:
             raise UserError(f"{profile}.controls.rows: {row!r} is none of {profile}.train.rows, so it needs no control")
     return settings
+
+
+def _refuse_small_scales(block: Mapping[str, Any], size: int, where: str) -> None:
+    """Raise UserError where an image at one of a method's scales, `size` px at 1, is too small for its network."""
+    plain = block.get("network", {}).get("layout") == "plain"
+    for scale in block.get("scales", ()):
+        if round(size * scale) < (least := SMALLEST_PLAIN_VGG if plain else SMALLEST):
+            raise UserError(
+                f"{where}.scales: {scale:g} makes {size} px {round(size * scale)} px, and this network needs {least}"
+            )
 
 
 def _refuse_repeated_keys(node: yaml.Node | None) -> None:
@@ -135,7 +148,10 @@ def _read(params: Path) -> dict[str, Any]:
         content = yaml.safe_load(text)
     except FileNotFoundError:
         raise UserError(f"{params} is missing - run from the project's folder") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{params} cannot be read: {error.strerror}") from error
+    # The last four are PyYAML's for scalars that are not what they are marked as, and for a block within itself.
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{params} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UserError(f"{params} must map profile names to settings")

@@ -33,25 +33,28 @@ HARNESS = {
     "bench.weights": "the place of checkpoints, which are verified by hash",
 }
 
+# The sources as this process found them: what it imports early is made of them, and stays so when they are edited.
+BEGAN_WITH = {file: file.read_bytes() for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))}
+EDITED = "was edited since this command began, so no key says what it makes - give the command again"
+
 
 def source_file(module: str) -> Path | None:
     """The file of a project module, or None for modules of other projects."""
     if module.split(".", maxsplit=1)[0] not in PACKAGES:
         return None
+    return next(filter(Path.is_file, _places(module)), None)
+
+
+def _places(module: str) -> tuple[Path, Path]:
     base = ROOT.joinpath(*module.split("."))
-    for file in (base / "__init__.py", base.with_suffix(".py")):
-        if file.is_file():
-            return file
-    return None
+    return base / "__init__.py", base.with_suffix(".py")
 
 
 @cache
 def imports(module: str) -> frozenset[str]:
     """Project modules that `module` imports anywhere in its text, the packages they lie in included."""
-    file = source_file(module)
-    assert file is not None, module
     names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(_began_with(module))):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -74,10 +77,31 @@ def closure(*modules: str) -> list[str]:
 
 
 def source_digest(*modules: str) -> str:
-    """SHA-256 over the sources of the closure of `modules`, HARNESS left out."""
+    """SHA-256 over the sources, as this process began with them, of the closure of `modules`, HARNESS left out."""
     total = hashlib.sha256()
-    for module in (name for name in closure(*modules) if name not in HARNESS):
-        file = source_file(module)
-        assert file is not None
-        total.update(f"{module}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    for module in _deciding(*modules):
+        total.update(f"{module}\0{hashlib.sha256(_began_with(module)).hexdigest()}\n".encode())
     return total.hexdigest()
+
+
+def edited(*modules: str) -> list[str]:
+    """Those of the closure of `modules`, HARNESS left out, whose source is another now, or gone."""
+    return [module for module in _deciding(*modules) if _on_disk(module) != _began_with(module)]
+
+
+def _deciding(*modules: str) -> list[str]:
+    return [module for module in closure(*modules) if module not in HARNESS]
+
+
+def _began_with(module: str) -> bytes:
+    for file in _places(module):
+        if file in BEGAN_WITH:
+            return BEGAN_WITH[file]
+    source = _on_disk(module)
+    assert source is not None, module
+    return source
+
+
+def _on_disk(module: str) -> bytes | None:
+    file = source_file(module)
+    return file.read_bytes() if file else None

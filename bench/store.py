@@ -17,6 +17,7 @@ import importlib.metadata
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -28,9 +29,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from bench.errors import UserError
 from bench.files import digest, refusals_explained, write_json
 from bench.progress import say
-from bench.sources import source_digest
+from bench.sources import EDITED, edited, source_digest, source_file
 
 RECORD = "item.json"
 OUT = "out"
@@ -75,15 +77,27 @@ class Item:
 
     def key(self) -> str:
         """SHA-256 (hex) of everything that decides the result."""
-        module = self.function.split(":")[0]
         content = {
             "function": self.function,
             "settings": self.settings,
             "inputs": {name: digest(path) for name, path in sorted(self.inputs.items())},
-            "sources": source_digest(module, *self.modules),
+            "sources": source_digest(*self._sources),
             "packages": {package: importlib.metadata.version(package) for package in PACKAGES},
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def refuse_another(self, key: str) -> None:
+        """Raise UserError where the inputs are no longer those that `key` was made of."""
+        if self.key() != key:
+            raise UserError(f"{self.name}: its inputs changed since this command began - give it again")
+
+    def edited(self) -> list[str]:
+        """Modules that decide the result and whose source is no longer the one in the key."""
+        return edited(*filter(source_file, self._sources))
+
+    @property
+    def _sources(self) -> tuple[str, ...]:
+        return self.function.split(":")[0], *self.modules
 
 
 class HeldError(Exception):
@@ -141,7 +155,8 @@ class Store:
         """Run `item`, or find it finished by another process that had its lock first.
 
         Its folder appears under `key` only when it has ended without an error. A failed or killed item leaves its
-        checkpoints, from which the next call goes on. UserError when the disk refuses the write.
+        checkpoints, from which the next call goes on. UserError when the disk refuses the write, and when sources were
+        edited before they were imported: the key would serve for ever what it does not name.
         Raises HeldError when another process computes the item and `wait` is false.
         """
         finished, partial = self.root / key, self.partial(key)
@@ -149,10 +164,18 @@ class Store:
         with refusals_explained(finished), self.lock(key, wait):
             if self.find(key):
                 return finished
+            # Imported first, so that it may be edited while it runs.
+            resolve(item.function)
+            for module in item.edited():
+                raise UserError(f"{item.name}: {module} {EDITED}")
+            loaded = {*sys.modules}
             try:
                 shutil.rmtree(partial / OUT, ignore_errors=True)
                 (partial / OUT).mkdir(parents=True)
                 self._fill(item, partial)
+                for module in {*item.edited()} & (sys.modules.keys() - loaded):
+                    shutil.rmtree(checkpoints, ignore_errors=True)
+                    raise UserError(f"{item.name}: {module} {EDITED}")
                 (partial / OUT).replace(finished)
             finally:
                 leftover = partial / OUT if checkpoints.is_dir() and not finished.is_dir() else partial

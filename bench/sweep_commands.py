@@ -5,7 +5,8 @@ begins anew, except for pseudo-masks, each of which rests in the run store once 
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,16 +16,17 @@ import pandas as pd
 from bench.boxes import CORNERS, boxes_csv
 from bench.data import masks
 from bench.data.images import INDEX, read_table
-from bench.engine import run_items
+from bench.engine import STORE, run_items
 from bench.evaluation import judge_pseudo_masks, true_box
 from bench.files import read_json, replacing_file
 from bench.metrics import per_image_iou
-from bench.paths import BOXES, SWEEP, Paths
+from bench.paths import SWEEP, Paths
 from bench.progress import say, track
 from bench.schema import Select
 from bench.seeds import Seeds
 from bench.settings import Settings, load
 from bench.stages.pseudo import box_item
+from bench.store import Item, Store
 from bench.sweep import PAPER, Axes, Rules, Swept, regions, rows
 from bench.sweep_views import text
 
@@ -132,21 +134,33 @@ def _prompts(images: Sequence[Swept], alpha1: float) -> pd.DataFrame:
 
 
 def _own(paths: Paths, settings: Settings, seeds: Seeds, prompts: Mapping[float, pd.DataFrame]) -> dict[float, Path]:
-    """The pseudo-masks that the pipeline has made, by the alpha1 whose boxes they come from."""
-    folder, boxes = paths.pseudo / seeds.name, paths.selection / BOXES / f"{seeds.name}.csv"
-    if not (folder / SEGMENTER).is_file() or not boxes.is_file():
-        return {}
-    own = boxes.read_text(encoding="utf-8")
-    return {alpha: folder for alpha, table in prompts.items() if boxes_csv(table) == own}
+    """The pseudo-masks of an alpha1 that are in the run store, the pipeline's and earlier sweeps'.
+
+    What lies in the pipeline's outputs may come from the boxes of settings that have changed since.
+    """
+    store = Store(STORE)
+    with _items(paths, settings, seeds, prompts) as items:
+        known = {alpha: item for alpha, item in items.items() if all(map(Path.exists, item.inputs.values()))}
+        found = {alpha: store.find(item.key()) for alpha, item in known.items()}
+    return {alpha: folder for alpha, folder in found.items() if folder}
 
 
 def _made(paths: Paths, settings: Settings, seeds: Seeds, prompts: Mapping[float, pd.DataFrame]) -> dict[float, Path]:
     """Pseudo-masks of every alpha1: items of the run store, so that none is made twice, nor one of the pipeline's."""
-    items = []
+    with _items(paths, settings, seeds, prompts) as items:
+        return dict(zip(items, run_items([*items.values()], settings.engine), strict=True))
+
+
+@contextmanager
+def _items(
+    paths: Paths, settings: Settings, seeds: Seeds, prompts: Mapping[float, pd.DataFrame]
+) -> Iterator[dict[float, Item]]:
+    """What makes the pseudo-masks of each alpha1; their boxes are there for the length of the block."""
+    items = {}
     with TemporaryDirectory() as scratch:
         for alpha, table in prompts.items():
             boxes = Path(scratch) / f"{alpha:g}.csv"
             boxes.write_text(boxes_csv(table), encoding="utf-8")
             name = f"pseudo-masks by {settings.pseudo.shown}, alpha1 {alpha:g} %, {seeds.name}"
-            items.append(box_item(paths, settings, name, boxes))
-        return dict(zip(prompts, run_items(items, settings.engine), strict=True))
+            items[alpha] = box_item(paths, settings, name, boxes)
+        yield items

@@ -19,7 +19,7 @@ PROC = Path("/proc")
 
 @contextmanager
 def recorded(profile: str, stage: str, diary: Path = DIARY) -> Iterator[None]:
-    """Add a line to `diary` when the block ends without an error: seconds, and the peak memory in MiB.
+    """Add a line to `diary`, if it can be written, when the block ends without an error: seconds, and peak MiB.
 
     The peak is of the process with all that it started, looked at every second (memory that they share counts once), or
     of any one of them, whichever is larger. What runs on the cluster that RAY_ADDRESS names is not in it.
@@ -38,8 +38,10 @@ def recorded(profile: str, stage: str, diary: Path = DIARY) -> Iterator[None]:
     single = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     peak = max([single, *looked]) / 1024
     line = pd.DataFrame([(profile, stage, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", round(seconds, 1), round(peak))])
-    diary.parent.mkdir(parents=True, exist_ok=True)
-    line.to_csv(diary, mode="a", index=False, header=False)
+    # What the stage has made is there: no reason to call it failed.
+    with suppress(OSError):
+        diary.parent.mkdir(parents=True, exist_ok=True)
+        line.to_csv(diary, mode="a", index=False, header=False)
 
 
 def _look(looked: list[int], end: threading.Event) -> None:
@@ -62,8 +64,11 @@ def memory(process: int) -> int:
 
 
 def latest(profile: str, diary: Path = DIARY) -> pd.DataFrame:
-    """Each stage's latest line, in the order in which they ended (columns stage, ended, seconds, peak_mib)."""
-    if not diary.is_file():
+    """Each stage's latest line, in the order in which they ended (columns stage, ended, seconds, peak_mib).
+
+    A line that a full disk cut short counts for nothing, nor does the one that was joined to it.
+    """
+    if not (diary.is_file() and diary.stat().st_size):
         return pd.DataFrame(columns=list(COLUMNS[1:]))
-    lines = pd.read_csv(diary, names=list(COLUMNS))
+    lines = pd.read_csv(diary, names=list(COLUMNS), index_col=False, on_bad_lines="skip").dropna()
     return lines[lines["profile"] == profile].drop(columns="profile").drop_duplicates("stage", keep="last")

@@ -298,6 +298,20 @@ def test_controls_that_are_not_trained_are_named(copied):
     assert "pseudo-mask IoU, noise_cam (%)" in (copied / REPORTS / "diagnostics.md").read_text(encoding="utf-8")
 
 
+def test_a_sweep_judges_no_masks_of_other_boxes(copied, monkeypatch):
+    """The pipeline's masks lie there still when the selection alone has been made anew."""
+    monkeypatch.chdir(copied)
+    content = params()
+    before = content[PROFILE]["select"]["alpha1"]
+    content[PROFILE]["select"]["alpha1"] = 30.0
+    write_params(copied, content)
+    run(copied, "select")
+    assert main(["sweep", "select", "--profile", PROFILE, "--alpha1", str(before), "--alpha2", "5"]) == 0
+    table = pd.read_csv(copied / REPORTS / "sweep.csv")
+    assert {*table["alpha1"]} > {before, 30.0}
+    assert {*table.loc[table["mask_iou_V"].notna(), "alpha1"]} == {before}
+
+
 def test_a_sweep_needs_no_training_and_feeds_no_stage(copied, capsys, monkeypatch):
     monkeypatch.chdir(copied)
     grid = ["sweep", "select", "--profile", PROFILE, "--alpha1", "30", "--alpha2", "5", "--iou-threshold", "0.5"]

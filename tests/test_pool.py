@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UserError
+from bench.files import digest
 from bench.pool import AHEAD, in_order
 
 
@@ -32,6 +33,15 @@ def end_at_once(_: int) -> None:
 @pytest.mark.parametrize("processes", [1, 2])
 def test_results_are_in_the_order_of_the_tasks(processes):
     assert list(in_order(half, ((2 * number,) for number in range(20)), processes)) == list(range(20))
+
+
+def test_processes_with_other_sources_than_their_parents_are_refused(tmp_path, monkeypatch):
+    file = tmp_path / "some"
+    file.touch()
+    assert list(in_order(digest, [(file,)], 2)) == [digest(file)]
+    monkeypatch.setattr("bench.pool.source_digest", lambda _module: "of sources before an edit")
+    with pytest.raises(UserError, match=r"bench\.files or what it needs was edited since this command began"):
+        list(in_order(digest, [(file,)], 2))
 
 
 @pytest.mark.parametrize(("processes", "most"), [(1, 1), (2, 2 * AHEAD + 1)])

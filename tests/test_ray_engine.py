@@ -388,17 +388,29 @@ def test_an_address_without_a_cluster_is_a_user_error(tmp_path, monkeypatch, add
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("alive", "said"), [(True, ""), (False, "the largest has 4")])
-def test_an_item_that_fits_no_node_is_said_to_wait(alive, said):
+@pytest.mark.parametrize(
+    ("alive", "share", "said"),
+    [
+        (True, 0.5, ""),
+        (False, 0.5, "no node has the 8 cores that an item takes (engine.threads), the largest has 4"),
+        (True, 2.0, "no node has the 2 GPUs that an item takes (engine.gpus_per_item), the largest has 1"),
+    ],
+)
+def test_an_item_that_fits_no_node_is_named(alive, share, said):
     from bench.ray_engine import too_large
 
     nodes = [
-        {"Alive": True, "Resources": {"CPU": 4.0}},
+        {"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}},
         {"Alive": True, "Resources": {}},
         {"Alive": alive, "Resources": {"CPU": 8.0}},
     ]
-    engine = Engine(kind="ray", device="auto", threads=8, gpus_per_item=1.0, checkpoint_seconds=0.0)
+    engine = Engine(kind="ray", device="auto", threads=8, gpus_per_item=share, checkpoint_seconds=0.0)
     work = [(Item(name, "m:f", {"device": device}, {}), name) for name, device in (("gpu", "cuda"), ("crf", "cpu"))]
-    text = too_large(work, engine, nodes)
-    assert said in text if said else text == ""
-    assert too_large(work[:1], engine, nodes) == ""
+    assert too_large(work, engine, nodes) == said
+    assert too_large(work[1:], engine, nodes[2:]) == ("" if alive else said.replace("has 4", "has 0"))
+
+
+def test_a_gpu_that_this_machine_lacks_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.ray_engine.too_large", lambda *_: "no node has the 2 GPUs")
+    with pytest.raises(UserError, match="no node has the 2 GPUs, and this machine gets no other"):
+        run_items([work("die", "any", deaths=0)], engine("ray"), Store(tmp_path / "runs"))

@@ -1,6 +1,7 @@
 """params.yaml: the paper's values, and how mistakes are named."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -136,6 +137,9 @@ MISTAKES = [
     ("cams.amr.loss_weights", [1.0, 1.0], "busi.cams.amr.loss_weights: "),
     ("cams.amr.network.encoder", "resnet8", "busi.cams.amr.network: resnet8 has no ImageNet weights"),
     ("cams.amr.network.initialisation", "none", "busi.cams.amr.network: fixed_batch_norm and frozen_stem need"),
+    ("cams.amr.optimisation.learning_rate", math.inf, "busi.cams.amr.optimisation.learning_rate: "),
+    ("cams.amr.scales", [1.0, math.inf], "busi.cams.amr.scales.1: "),
+    ("cams.amr.scales", [1.0, 0.02], "busi.cams.amr.scales: 0.02 makes 256 px 5 px, and this network needs 8"),
     ("cams.oaa", {}, "busi.cams.oaa: no such method; known: amr"),
     ("select.cams", "oaa", "busi.select.cams: 'oaa' is none of busi.cams that gives CAMs"),
     ("audit.thumbnail", 4, "busi.audit.thumbnail: "),
@@ -213,7 +217,17 @@ def test_a_listed_profile_without_a_block_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [(None, "missing"), ("a: [", "not valid YAML"), ("[1]", "must map"), ("", "must map")]
+    ("text", "message"),
+    [
+        (None, "missing"),
+        ("a: [", "not valid YAML"),
+        ("a: 2020-99-99", "not valid YAML"),
+        ("a: !!int x", "not valid YAML"),
+        ("a: !!bool x", "not valid YAML"),
+        ("a: &a {b: *a}", "not valid YAML"),
+        ("[1]", "must map"),
+        ("", "must map"),
+    ],
 )
 def test_a_file_that_is_no_params_file_is_refused(tmp_path, text, message):
     if text is not None:
@@ -221,6 +235,18 @@ def test_a_file_that_is_no_params_file_is_refused(tmp_path, text, message):
     with pytest.raises(UserError, match=message) as caught:
         load("busi", tmp_path / "params.yaml")
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_in_the_place_of_params_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"cannot be read: Is a directory$"):
+        load("busi", tmp_path)
+
+
+def test_a_plain_vgg16_takes_no_image_below_32_px(tmp_path):
+    plain = {"cams.vgg16_cam.network.layout": "plain"}
+    assert load("busi", changed(tmp_path, plain)).prepare.image_size == 256
+    message = "busi.cams.vgg16_cam.scales: 0.1 makes 256 px 26 px, and this network needs 32"
+    assert refusal(tmp_path, {**plain, "cams.vgg16_cam.scales": [1.0, 0.1]}) == message
 
 
 def test_a_row_changes_only_what_it_names_at_every_depth(tmp_path):

@@ -220,6 +220,65 @@ def test_progress_names_each_item_that_is_computed(tree, store, capsys):
     )
 
 
+EDITING = """
+from pathlib import Path
+
+
+def run(settings, inputs, out):
+    edited = settings["edits"]
+    Path(__file__).with_name(edited).write_text("VALUE = 2")
+    import toy.late
+
+    (out / "result").write_text(str(toy.late.VALUE))
+"""
+
+
+@pytest.fixture
+def begun(tree, monkeypatch):
+    """The project as a process finds it that begins now."""
+    (tree / "toy" / "work.py").write_text(EDITING)
+    monkeypatch.setattr(sources, "BEGAN_WITH", {file: file.read_bytes() for file in tree.rglob("*.py")})
+    return tree
+
+
+def test_the_key_is_of_the_sources_that_the_process_began_with(begun):
+    before = item(begun).key()
+    (begun / "toy" / "late.py").write_text("VALUE = 2\n")
+    assert item(begun).key() == before
+    assert sources.edited("toy.work") == ["toy.late"]
+    (begun / "toy" / "late.py").unlink()
+    assert sources.edited("toy.work") == ["toy.late"]
+    assert item(begun).key() == before
+
+
+def test_a_module_edited_before_the_item_begins_is_refused(begun, store):
+    (begun / "toy" / "late.py").write_text("VALUE = 2\n")
+    with pytest.raises(UserError, match=r"item a: toy\.late was edited since this command began"):
+        run_items([item(begun, edits="unrelated.py")], INLINE, store)
+    assert names(store.root) == []
+
+
+def test_a_module_edited_before_it_is_imported_is_refused(begun, store):
+    one = item(begun, edits="late.py")
+    (store.partial(one.key()) / "checkpoints").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"item a: toy\.late was edited since this command began"):
+        run_items([one], INLINE, store)
+    assert names(store.root) == []
+
+
+@pytest.mark.parametrize("edits", ["work.py", "unrelated.py"])
+def test_a_module_may_be_edited_once_it_is_imported(begun, store, edits):
+    (folder,) = run_items([item(begun, edits=edits)], INLINE, store)
+    assert (folder / "result").read_text() == "1"
+
+
+def test_inputs_that_change_before_the_item_begins_are_refused(tree, store):
+    items = [item(tree, "a"), item(tree, "b")]
+    rewrite(tree, "(inputs['counter']).write_text('other content')")
+    with pytest.raises(UserError, match="item b: its inputs changed since this command began"):
+        run_items(items, INLINE, store)
+
+
 def test_a_finished_item_is_not_computed_again(tree, store):
     first = run_items([item(tree, "a"), item(tree, "b")], INLINE, store)
     again = run_items([item(tree, "b"), item(tree, "a")], INLINE, store)

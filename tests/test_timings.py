@@ -25,6 +25,26 @@ def test_the_latest_line_of_each_stage_counts(tmp_path):
     assert (found["peak_mib"] > 1).all()
 
 
+@pytest.mark.parametrize("torn", ["a,spl", "a,", "a,split,2026-11-27T23:57:01Z,0."])
+def test_a_line_that_was_cut_short_spoils_no_other(tmp_path, torn):
+    diary = tmp_path / "timings.csv"
+    for stage in ("cams", "crf", "split"):
+        with recorded("a", stage, diary):
+            pass
+        if stage == "cams":
+            with diary.open("a") as stream:
+                stream.write(torn)
+    assert list(latest("a", diary)["stage"]) == ["cams", "split"]
+    diary.write_text("")
+    assert latest("a", diary).empty
+
+
+def test_a_diary_that_cannot_be_written_fails_no_stage(tmp_path):
+    (tmp_path / "file").touch()
+    with recorded("a", "split", tmp_path / "file" / "timings.csv"):
+        pass
+
+
 @pytest.fixture
 def two_processes():
     """The number of a process that holds 100 MiB, and whose child holds as much."""

@@ -129,7 +129,7 @@ def _build(variant: str, sizes: SamSizes | None) -> torch.nn.Module:
 def _load(variant: str, path: Path, sizes: SamSizes | None) -> torch.nn.Module:
     state = _read(path)
     width = getattr(state.get("image_encoder.pos_embed"), "shape", (0,))[-1]
-    held = WIDTHS.get(width, variant)
+    held = variant if variant == PHANTOM else WIDTHS.get(width, variant)
     if held != variant:
         raise UserError(f"{path} holds {TITLES[held]}, not {TITLES[variant]} - set the variant to {held}")
     model = _build(variant, sizes)

@@ -78,6 +78,12 @@ def test_another_seed_gives_another_network(finished, tmp_path):
     assert (tmp_path / CHECKPOINT).read_bytes() != (finished / CHECKPOINT).read_bytes()
 
 
+def test_a_small_sam_may_be_as_wide_as_an_official_one(tmp_path):
+    sizes = SIZES.model_copy(update={"embed_dim": 768, "depth": 1, "global_blocks": [0]})
+    save_checkpoint(build_sam(sizes), tmp_path / CHECKPOINT)
+    assert SamSegmenter("phantom", tmp_path / CHECKPOINT, tmp_path, "cpu", sizes=sizes).name.startswith("sam_phantom")
+
+
 def test_the_checkpoint_is_a_plain_state_dict_that_any_sam_loads(finished):
     state = torch.load(finished / CHECKPOINT, weights_only=True)
     model = build_sam(SIZES)
