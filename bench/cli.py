@@ -2,6 +2,8 @@
 
 import argparse
 import importlib
+import os
+import select
 import sys
 from collections.abc import Sequence
 
@@ -39,7 +41,10 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one stage or command; 0 when done, 2 after a mistake that the user can mend, 130 when interrupted."""
+    """Run one stage or command; 0 when done, 2 after a mistake that the user can mend, 130 when interrupted.
+
+    141, as for other programs, when nobody reads the output to its end (| head).
+    """
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     commands = parser.add_subparsers(dest="stage", required=True, metavar="stage")
     for stage, text in STAGES.items():
@@ -70,4 +75,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; finished items are kept, the others go on from their checkpoints", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        if _is_read():
+            raise
+        # Python writes what is left once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return 0
+
+
+def _is_read() -> bool:
+    """Whether the other end of the output is open, where it has one."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    return not output.poll(0)

@@ -202,6 +202,9 @@ def _receive(artefact: Artefact, url: str, part: Path, have: int) -> None:
                     advance(len(chunk))
     except requests.RequestException as error:
         raise _explained(error) from error
+    # What requests lets through where a redirect's address is none.
+    except ValueError as error:
+        raise _FetchError("the server redirects to a malformed address") from error
     got = part.stat().st_size
     expected = artefact.size if total is None else total
     if expected is not None and got < expected:

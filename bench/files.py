@@ -6,17 +6,23 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from bench.errors import UserError
 
 # Hexadecimal digits that tell temporary names apart.
 UNIQUE = 12
+# How often a folder is moved to where other processes put theirs at the same instant.
+TRIES = 20
+# Bytes that a disk which is not full takes; random ones, because compressed zeros would always find room.
+PROBE = 1 << 20
 
 
 @contextmanager
@@ -40,25 +46,34 @@ def replacing_file(path: Path) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path` that takes its place when the block ends without an error.
 
-    What stood at `path` before is gone afterwards, and what killed processes left of their attempts. Raises UserError
-    when the disk refuses the write.
+    What stood at `path` before is gone afterwards, and what killed processes left of their attempts; of processes that
+    do this at the same instant the last one wins. Raises UserError when the disk refuses the write.
     """
-    with refusals_explained(path), ExitStack() as until_the_end:
+    # Whether the disk is full is looked at while what filled it is still there.
+    with ExitStack() as until_the_end, refusals_explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _new_folder(path, until_the_end)
         yield temporary
-        before = temporary_beside(path)
-        with suppress(FileNotFoundError):
-            path.replace(before)
-        try:
-            temporary.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                before.replace(path)
-            raise
-        with suppress(FileNotFoundError):  # another process may have taken it for a leftover
-            _delete(before)
+        _put(temporary, path)
         _remove_leftovers(path)
+
+
+def _put(folder: Path, path: Path, tries: int = TRIES) -> None:
+    """Move `folder` to `path` and delete what stood there, which after an error is put back."""
+    before = temporary_beside(path)
+    with suppress(FileNotFoundError):
+        path.replace(before)
+    try:
+        folder.replace(path)
+    except BaseException as error:
+        with suppress(OSError):
+            before.replace(path)
+        if tries == 1 or not isinstance(error, OSError) or error.errno not in TAKEN:
+            raise
+        # Another process put its folder there in between, which goes the same way.
+        _put(folder, path, tries - 1)
+    with suppress(FileNotFoundError):  # another process may have taken it for a leftover
+        _delete(before)
 
 
 def _new_folder(path: Path, until_the_end: ExitStack) -> Path:
@@ -121,21 +136,51 @@ def _temporary_name(name: str, unique: str) -> str:
 
 # The disk's own refusals; any other error inside a block is the block's, and is passed on as it is.
 REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+# The same in the errors of safetensors, which removes its file before it raises, shutil.copytree and numpy.
+WORDS = re.compile("|".join([*map(os.strerror, sorted(REFUSALS)), r"\d+ requested and \d+ written"]))
+# What a folder is refused with where another one stands.
+TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
 
 
 @contextmanager
 def refusals_explained(path: Path) -> Iterator[None]:
-    """Turn an OSError of the block that is about writing `path` into a UserError; others pass as they are."""
+    """Turn an error of the block that is about writing `path` into a UserError; others pass as they are."""
     try:
         yield
-    except OSError as error:
-        about = Path(str(error.filename)) if error.filename is not None else None
-        near = about is not None and (about == path.parent or path.parent in about.parents or about in path.parents)
-        if error.errno in REFUSALS or (near and not isinstance(error, FileNotFoundError)):
+    except UserError:
+        raise
+    except Exception as error:
+        if reason := _refusal(error, path):
             raise UserError(
-                f"cannot write {path}: {error.strerror} - free space or mend the permissions, then run again"
+                f"cannot write {path}: {reason} - free space or mend the permissions, then run again"
             ) from error
         raise
+
+
+def _refusal(error: Exception, path: Path) -> str | None:
+    """The disk's reason, where `error` is about writing `path`."""
+    if isinstance(error, OSError) and error.errno is not None:
+        about = Path(str(error.filename)) if error.filename is not None else None
+        near = about is not None and (about == path.parent or path.parent in about.parents or about in path.parents)
+        ours = error.errno in REFUSALS or (near and not isinstance(error, FileNotFoundError))
+        return error.strerror if ours else None
+    # Not a RuntimeError's: torch says the same of shared memory.
+    if not isinstance(error, RuntimeError) and (words := WORDS.search(str(error))):
+        return words[0]
+    # torch.save and PIL say nothing of the reason.
+    return _refused_now(path.parent) if isinstance(error, OSError | RuntimeError) else None
+
+
+def _refused_now(folder: Path) -> str | None:
+    """The disk's reason, where it refuses a file in `folder` now."""
+    try:
+        with TemporaryFile(dir=folder) as probe:
+            probe.write(os.urandom(PROBE))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        return error.strerror if error.errno in REFUSALS else None
+    return None
 
 
 def write_json(path: Path, value: Any) -> None:

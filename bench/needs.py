@@ -11,6 +11,7 @@ from bench.artefacts import BUSI, IMAGENET, SAM
 from bench.data import busi
 from bench.errors import UserError
 from bench.fetch import Artefact, fetch, require
+from bench.files import refusals_explained
 from bench.methods import methods
 from bench.nets.weights import pins
 from bench.paths import DOWNLOADS
@@ -82,13 +83,17 @@ def provide(profile: str, settings: Settings, verify: bool) -> None:
 def _data() -> Need:
     source = os.environ.get("BUSI_ZIP") or None
 
+    def bring() -> None:
+        with refusals_explained(DOWNLOADS):
+            busi.check(DOWNLOADS, source)
+
     def check() -> None:
         if not source:
             require(BUSI, DOWNLOADS)
-        busi.check(DOWNLOADS, source)
+        bring()
 
     file = Path(source) if source else DOWNLOADS / BUSI.file
-    return Need(file, ("data",), bring=partial(busi.check, DOWNLOADS, source), check=check)
+    return Need(file, ("data",), bring=bring, check=check)
 
 
 def _sam(settings: Settings) -> Need:

@@ -172,7 +172,9 @@ class Store:
             try:
                 shutil.rmtree(partial / OUT, ignore_errors=True)
                 (partial / OUT).mkdir(parents=True)
-                self._fill(item, partial)
+                # Before the folder is emptied, which makes room again.
+                with refusals_explained(finished):
+                    self._fill(item, partial)
                 for module in {*item.edited()} & (sys.modules.keys() - loaded):
                     shutil.rmtree(checkpoints, ignore_errors=True)
                     raise UserError(f"{item.name}: {module} {EDITED}")

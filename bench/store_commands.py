@@ -6,9 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
 from rich.filesize import decimal
 from tabulate import tabulate
 
@@ -21,6 +23,16 @@ from bench.store import CHECKPOINTS, LOCK, PARTIAL, RECORD, HeldError, Store, di
 DAY = 86400
 # What is shown of a key: enough to tell items apart.
 SHOWN = 12
+
+
+class Record(BaseModel):
+    """What the record of a finished item says of it."""
+
+    name: str
+    finished: datetime
+    seconds: float
+    resumed: bool = False
+    files: dict[str, str]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,21 +62,20 @@ def show(store: Store) -> None:
     """Print a table of all items, and what gc would find."""
     now, rows = time.time(), []
     for key in _finished(store):
-        folder = store.root / key
-        record = _read(folder / RECORD)
-        made = datetime.fromisoformat(record["finished"]).timestamp() if record else folder.stat().st_mtime
-        seconds = f"{record['seconds']:g}{'+' if record['resumed'] else ''}" if record else "?"
-        rows.append((made, record.get("name", "?"), key, _size(folder), seconds, "finished"))
+        # It may have been removed meanwhile.
+        with suppress(FileNotFoundError):
+            rows.append(_row(store.root / key))
     for key in _hidden(store, PARTIAL):
         folder = store.partial(key)
         state = "being computed" if _is_held(store, key) else "unfinished"
         name = _read(folder / RECORD).get("name", "?")
         # It may have been finished meanwhile.
         with suppress(FileNotFoundError):
-            rows.append((folder.stat().st_mtime, name, key, _size(folder), "", f"{state}{_progress(folder)}"))
+            size, state = _size(folder), f"{state}{_progress(folder)}"
+            rows.append((folder.stat().st_mtime, name, key, size, "", state))
     table = [
         (name, key[:SHOWN], _age(now - made), decimal(size), seconds, state)
-        for made, name, key, size, seconds, state in sorted(rows, reverse=True)
+        for made, name, key, size, seconds, state in sorted(rows, key=itemgetter(0), reverse=True)
     ]
     headers = ("item", "key", "age", "size", "seconds", "state")
     say(tabulate(table, headers, disable_numparse=True, colalign=("left", "left", "right", "right", "right", "left")))
@@ -73,12 +84,27 @@ def show(store: Store) -> None:
     )
 
 
+def _row(folder: Path) -> tuple[float, str, str, int, str, str]:
+    """Time, name, key, bytes, seconds and state of a finished item; FileNotFoundError where it is no longer there."""
+    size, record, state = _size(folder), None, "finished"
+    try:
+        record = _record(folder)
+    except UserError:
+        state = f"damaged: {RECORD}"
+    # The last look: whatever else was seen was there.
+    changed = folder.stat().st_mtime
+    if record is None:
+        return changed, "?", folder.name, size, "?", state
+    seconds = f"{record.seconds:g}{'+' if record.resumed else ''}"
+    return record.finished.timestamp(), record.name, folder.name, size, seconds, state
+
+
 def verify(store: Store, remove: bool) -> None:
     """Name every finished item whose files are not those of its record; `remove` removes them."""
     damaged, removed, unknown = 0, 0, 0
     for key in track(_finished(store), "verifying"):
         folder = store.root / key
-        unknown += not (folder / RECORD).exists()
+        unknown += not (folder / RECORD).exists() and folder.is_dir()
         if wrong := _wrong(folder):
             damaged += 1
             say(f"{key}: damaged: {', '.join(wrong)}")
@@ -166,16 +192,32 @@ def _progress(partial: Path) -> str:
     """How far the latest training of an unfinished item is, or ""."""
     files = sorted((partial / CHECKPOINTS).glob("*.json"), key=lambda file: file.stat().st_mtime)
     latest = _read(files[-1]) if files else {}
-    return f": {latest['what']}, epoch {latest['epoch']} of {latest['epochs']}" if latest else ""
+    known = {"what", "epoch", "epochs"} <= latest.keys()
+    return f": {latest['what']}, epoch {latest['epoch']} of {latest['epochs']}" if known else ""
+
+
+def _record(folder: Path) -> Record | None:
+    """The record of a finished item, None where earlier code made none; UserError where it is of no use."""
+    file = folder / RECORD
+    if not file.exists():
+        return None
+    try:
+        return Record.model_validate(read_json(file))
+    except ValidationError as error:
+        raise UserError(f"{file} is damaged") from error
 
 
 def _wrong(folder: Path) -> list[str]:
-    """Names of the files of a finished item that are not those of its record; nothing is known without one."""
+    """Names of the files of a finished item that are not those of its record.
+
+    Nothing is known without one, or of an item that is removed meanwhile.
+    """
     try:
-        record = read_json(folder / RECORD) if (folder / RECORD).exists() else None
-        return _differences(record["files"], digests(folder)) if record is not None else []
-    except (UserError, KeyError, TypeError):
-        return [RECORD]
+        record = _record(folder)
+        wrong = _differences(record.files, digests(folder)) if record else []
+    except (UserError, FileNotFoundError):
+        wrong = [RECORD]
+    return wrong if folder.is_dir() else []
 
 
 def _differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:

@@ -112,13 +112,31 @@ def test_an_interrupt_ends_with_130(project, monkeypatch, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_defect_keeps_its_traceback(project, monkeypatch):
+@pytest.mark.parametrize("error", [ZeroDivisionError, BrokenPipeError])
+def test_a_defect_keeps_its_traceback(project, monkeypatch, error):
     def defective(*_):
-        raise ZeroDivisionError
+        raise error
 
     monkeypatch.setattr(split_stage, "run", defective)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(error):
         main(["split", "--profile", "phantom"])
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_where_nobody_reads_the_output_it_ends_with_141_and_says_nothing(project, unbuffered):
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "store", "ls"],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered},
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write)
+    assert done.stderr == ""
+    assert done.returncode == 141
 
 
 @pytest.mark.parametrize(("profile", "code"), [("busy", 2), ("phantom", 0)])

@@ -191,6 +191,17 @@ def test_a_redirect_to_where_nobody_answers_leads_to_the_next_mirror(tmp_path, c
     assert "the connection to the server failed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "address", ["http://[bad/", f"http://.{'a' * 70}.com/", "http://\xff\xfe/"], ids=["brackets", "label", "bytes"]
+)
+def test_a_redirect_to_a_malformed_address_leads_to_the_next_mirror(tmp_path, capsys, address):
+    with LocalServer({"/c.bin": CONTENT}, redirects={"/a.bin": address}) as server:
+        urls = server.url("/a.bin"), server.url("/c.bin")
+        assert fetch(artefact(*urls), tmp_path).read_bytes() == CONTENT
+    assert server.count["/a.bin"] == 1
+    assert "redirects to a malformed address" in capsys.readouterr().out
+
+
 def test_redirects_in_circles_are_given_up(tmp_path, capsys):
     circle = {"/a.bin": "/b.bin", "/b.bin": "/a.bin"}
     with LocalServer({"/c.bin": CONTENT}, redirects=circle) as server:

@@ -106,6 +106,21 @@ def test_a_folder_that_was_taken_for_a_leftover_is_made_again(tmp_path, monkeypa
     assert names(tmp_path) == ["out"]
 
 
+def test_where_processes_replace_a_folder_at_the_same_instant_the_last_one_wins(tmp_path, monkeypatch):
+    replace, others = Path.replace, ["1", "2", "3"]
+
+    def overtaken(self, target):
+        if others and target == tmp_path / "out":
+            folder_of(target, {others.pop(): "theirs"})
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", overtaken)
+    write_folder(tmp_path / "out")
+    assert others == []
+    assert names(tmp_path) == ["out"]
+    assert names(tmp_path / "out") == ["new.txt"]
+
+
 def die_within(path: Path) -> None:
     with replacing_folder(path) as temporary:
         (temporary / "half").write_text("")
@@ -160,6 +175,51 @@ def test_a_refusal_of_the_disk_is_one_line_that_names_the_place(tmp_path, write,
 def test_an_error_about_something_else_passes_unchanged(tmp_path, write, error):
     with pytest.raises(type(error)):
         write(tmp_path / "out", error)
+
+
+class LibraryError(Exception):
+    """As that of safetensors: no OSError."""
+
+
+@pytest.mark.parametrize("write", [write_file, write_folder])
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (LibraryError("I/O error: No space left on device (os error 28)"), "No space left on device"),
+        (shutil.Error([("from", "to", "[Errno 30] Read-only file system: 'to'")]), "Read-only file system"),
+        (OSError("5000 requested and 4190 written"), "5000 requested and 4190 written"),
+    ],
+    ids=["safetensors", "copytree", "numpy"],
+)
+def test_a_refusal_in_the_words_of_a_library_is_one_line_too(tmp_path, write, error, reason):
+    with pytest.raises(UserError) as caught:
+        write(tmp_path / "out", error)
+    assert str(caught.value).startswith(f"cannot write {tmp_path / 'out'}: {reason} - ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("write", [write_file, write_folder])
+@pytest.mark.parametrize("error", [RuntimeError("unexpected pos 64 vs 0"), OSError("encoder error -2")])
+def test_an_error_without_a_reason_is_the_disks_while_that_takes_no_more(tmp_path, monkeypatch, write, error):
+    def full(_handle):
+        if names(tmp_path):
+            raise FULL
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"out: No space left on device - "):
+        write(tmp_path / "out", error)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("write", [write_file, write_folder])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("unable to write to file </torch_1>: No space left on device (28)"), OSError("truncated")]
+)
+def test_while_the_disk_takes_more_such_an_error_passes_unchanged(tmp_path, write, error):
+    with pytest.raises(type(error)) as caught:
+        write(tmp_path / "out", error)
+    assert caught.value is error
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("write", [write_file, write_folder])

@@ -1,5 +1,6 @@
 """What a profile takes from the network, and `fetch`, which brings or checks it."""
 
+import errno
 import hashlib
 import os
 import subprocess
@@ -182,6 +183,17 @@ def test_a_copy_of_the_data_set_is_verified_and_nothing_downloaded(project, monk
         assert main(["fetch", "--profile", "busi-small", *options]) == 2
     assert "gone.zip, which does not exist" in capsys.readouterr().err
     assert [item.name for item in project.rglob("*") if item.is_file()] == ["params.yaml"]
+
+
+@pytest.mark.parametrize("options", [[], ["--verify"]])
+def test_a_copy_of_the_data_set_needs_a_place_to_unpack_it(project, monkeypatch, archive, options, capsys):
+    def refused(dir: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(dir / "tmp"))
+
+    monkeypatch.setenv("BUSI_ZIP", str(archive))
+    monkeypatch.setattr(busi, "TemporaryDirectory", refused)
+    assert main(["fetch", "--profile", "busi-small", *options]) == 2
+    assert "cannot write .bench/downloads: Read-only file system - " in capsys.readouterr().err
 
 
 def test_the_cut_network_is_noticed():

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bench import store_commands
 from bench.cli import main
 from bench.files import write_json
 from bench.store import Item, Store
@@ -103,6 +104,61 @@ def test_ls_says_what_is_being_computed_and_what_was_resumed(store, capsys):
     made(store, "a" * 64)
     assert lines(ran(capsys, "ls"))[2][-2].endswith("+")
     assert names(store) == ["a" * 64]
+
+
+def test_an_item_that_is_removed_before_it_is_looked_at_is_left_out(store, capsys, monkeypatch):
+    made(store, "a")
+    monkeypatch.setattr(store_commands, "_finished", lambda _: ["a", "gone"])
+    assert "items: 1, " in ran(capsys, "ls")
+    assert ran(capsys, "verify") == "no item is damaged\n"
+
+
+def test_an_item_that_is_removed_while_it_is_looked_at_is_left_out(store, capsys, monkeypatch):
+    def removing(look):
+        def late(folder):
+            if folder.name != "a":
+                shutil.rmtree(folder)
+            return look(folder)
+
+        return late
+
+    def three_items():
+        made(store, "a")
+        made(store, "b")
+        made(store, "c", fails=True)
+
+    three_items()
+    monkeypatch.setattr(store_commands, "_size", removing(store_commands._size))
+    assert "items: 1, " in ran(capsys, "ls")
+    three_items()
+    monkeypatch.setattr(store_commands, "digests", removing(store_commands.digests))
+    assert ran(capsys, "verify") == "no item is damaged\n"
+
+
+RECORDS = [
+    "{",
+    "[]",
+    '{"name": "a"}',
+    '{"name": "a", "finished": "soon", "seconds": 1, "resumed": false, "files": {}}',
+    '{"name": "a", "finished": "2026-01-01T00:00:00Z", "seconds": "long", "resumed": false, "files": {}}',
+]
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_a_record_that_is_of_no_use_is_shown_as_damage(store, capsys, record):
+    made(store, "a")
+    made(store, "b")
+    (store.root / "b" / "item.json").write_text(record)
+    rows = {row[1]: row for row in lines(ran(capsys, "ls"))[2:4]}
+    assert rows["a"][-1] == "finished"
+    assert (rows["b"][0], *rows["b"][4:]) == ("?", "?", "damaged: item.json")
+    assert "b: damaged: item.json\n" in ran(capsys, "verify", code=2)
+
+
+def test_a_checkpoint_that_says_nothing_of_its_progress_is_passed_over(store, capsys):
+    made(store, "a", fails=True)
+    write_json(store.partial("a") / "checkpoints" / "AMR.json", {"what": "AMR"})
+    assert lines(ran(capsys, "ls"))[2][-1] == "unfinished"
 
 
 def test_a_whole_store_is_verified(store, capsys):
