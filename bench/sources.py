@@ -2,8 +2,12 @@
 
 import ast
 import hashlib
+import sys
 from functools import cache
+from importlib.abc import MetaPathFinder
 from pathlib import Path
+
+from bench.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("bench", "baselines")
@@ -33,9 +37,21 @@ HARNESS = {
     "bench.weights": "the place of checkpoints, which are verified by hash",
 }
 
-# The sources as this process found them: what it imports early is made of them, and stays so when they are edited.
+# The sources as this process found them. Keys name these, and no others are imported, whatever is edited meanwhile.
 BEGAN_WITH = {file: file.read_bytes() for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))}
 EDITED = "was edited since this command began, so no key says what it makes - give the command again"
+
+
+class _AsBegun(MetaPathFinder):
+    """Lets a module be imported that is as this process found it; UserError for one that was edited since."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        file = source_file(fullname)
+        if fullname not in HARNESS and file in BEGAN_WITH and file.read_bytes() != BEGAN_WITH[file]:
+            raise UserError(f"{fullname} {EDITED}")
+
+
+sys.meta_path.insert(0, _AsBegun())
 
 
 def source_file(module: str) -> Path | None:
@@ -54,7 +70,7 @@ def _places(module: str) -> tuple[Path, Path]:
 def imports(module: str) -> frozenset[str]:
     """Project modules that `module` imports anywhere in its text, the packages they lie in included."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(_began_with(module))):
+    for node in ast.walk(ast.parse(_source(module))):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -79,29 +95,16 @@ def closure(*modules: str) -> list[str]:
 def source_digest(*modules: str) -> str:
     """SHA-256 over the sources, as this process began with them, of the closure of `modules`, HARNESS left out."""
     total = hashlib.sha256()
-    for module in _deciding(*modules):
-        total.update(f"{module}\0{hashlib.sha256(_began_with(module)).hexdigest()}\n".encode())
+    for module in (name for name in closure(*modules) if name not in HARNESS):
+        total.update(f"{module}\0{hashlib.sha256(_source(module)).hexdigest()}\n".encode())
     return total.hexdigest()
 
 
-def edited(*modules: str) -> list[str]:
-    """Those of the closure of `modules`, HARNESS left out, whose source is another now, or gone."""
-    return [module for module in _deciding(*modules) if _on_disk(module) != _began_with(module)]
-
-
-def _deciding(*modules: str) -> list[str]:
-    return [module for module in closure(*modules) if module not in HARNESS]
-
-
-def _began_with(module: str) -> bytes:
+def _source(module: str) -> bytes:
+    """A module's source as this process found it, or as it is where the module is new."""
     for file in _places(module):
         if file in BEGAN_WITH:
             return BEGAN_WITH[file]
-    source = _on_disk(module)
-    assert source is not None, module
-    return source
-
-
-def _on_disk(module: str) -> bytes | None:
-    file = source_file(module)
-    return file.read_bytes() if file else None
+    found = source_file(module)
+    assert found is not None, module
+    return found.read_bytes()

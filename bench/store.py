@@ -17,7 +17,6 @@ import importlib.metadata
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -32,7 +31,7 @@ from filelock import FileLock, Timeout
 from bench.errors import UserError
 from bench.files import digest, refusals_explained, write_json
 from bench.progress import say
-from bench.sources import EDITED, edited, source_digest, source_file
+from bench.sources import source_digest
 
 RECORD = "item.json"
 OUT = "out"
@@ -81,7 +80,7 @@ class Item:
             "function": self.function,
             "settings": self.settings,
             "inputs": {name: digest(path) for name, path in sorted(self.inputs.items())},
-            "sources": source_digest(*self._sources),
+            "sources": source_digest(self.function.split(":")[0], *self.modules),
             "packages": {package: importlib.metadata.version(package) for package in PACKAGES},
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -90,14 +89,6 @@ class Item:
         """Raise UserError where the inputs are no longer those that `key` was made of."""
         if self.key() != key:
             raise UserError(f"{self.name}: its inputs changed since this command began - give it again")
-
-    def edited(self) -> list[str]:
-        """Modules that decide the result and whose source is no longer the one in the key."""
-        return edited(*filter(source_file, self._sources))
-
-    @property
-    def _sources(self) -> tuple[str, ...]:
-        return self.function.split(":")[0], *self.modules
 
 
 class HeldError(Exception):
@@ -155,8 +146,7 @@ class Store:
         """Run `item`, or find it finished by another process that had its lock first.
 
         Its folder appears under `key` only when it has ended without an error. A failed or killed item leaves its
-        checkpoints, from which the next call goes on. UserError when the disk refuses the write, and when sources were
-        edited before they were imported: the key would serve for ever what it does not name.
+        checkpoints, from which the next call goes on. UserError when the disk refuses the write.
         Raises HeldError when another process computes the item and `wait` is false.
         """
         finished, partial = self.root / key, self.partial(key)
@@ -164,20 +154,12 @@ class Store:
         with refusals_explained(finished), self.lock(key, wait):
             if self.find(key):
                 return finished
-            # Imported first, so that it may be edited while it runs.
-            resolve(item.function)
-            for module in item.edited():
-                raise UserError(f"{item.name}: {module} {EDITED}")
-            loaded = {*sys.modules}
             try:
                 shutil.rmtree(partial / OUT, ignore_errors=True)
                 (partial / OUT).mkdir(parents=True)
                 # Before the folder is emptied, which makes room again.
                 with refusals_explained(finished):
                     self._fill(item, partial)
-                for module in {*item.edited()} & (sys.modules.keys() - loaded):
-                    shutil.rmtree(checkpoints, ignore_errors=True)
-                    raise UserError(f"{item.name}: {module} {EDITED}")
                 (partial / OUT).replace(finished)
             finally:
                 leftover = partial / OUT if checkpoints.is_dir() and not finished.is_dir() else partial

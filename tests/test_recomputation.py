@@ -148,6 +148,8 @@ def sources_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(sources.ROOT / package, tmp_path / "sources" / package, ignore=ignored)
     monkeypatch.setattr(sources, "ROOT", tmp_path / "sources")
+    # Processes of a pool would find the originals.
+    monkeypatch.setattr("bench.pool.source_file", lambda _module: None)
     sources.imports.cache_clear()
     yield tmp_path / "sources"
     sources.imports.cache_clear()
