@@ -116,10 +116,10 @@ def pretended_gpu() -> Iterator[PretendedGpu]:
     gc.disable()
     with ExitStack() as stack:
         stack.callback(gc.enable)
+        stack.callback(_imagenet_statistics.cache_clear)
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")  # by deepcopy
         for name, replacement in replaced.items():
             stack.enter_context(patch(name, replacement))
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         yield stack.enter_context(gpu)
-    _imagenet_statistics.cache_clear()
