@@ -54,7 +54,7 @@ def substitutes(settings: Settings, segmenter: str) -> list[str]:
     return found
 
 
-def made_with(settings: Settings, segmenter: str) -> str:
+def made_like_the_paper(settings: Settings, segmenter: str) -> str:
     """Whether results on BUSI test the paper: "made ...", with what stands in the place of its ingredients."""
     others = substitutes(settings, segmenter)
     return f"made {_listed(_with(others))}: no test of the paper" if others else "made with the paper's ingredients"

@@ -96,7 +96,7 @@ def _inline(work: Work, store: Store) -> None:
     for position, (item, key) in enumerate(work, 1):
         start, place = time.monotonic(), f"[{position}/{len(work)}] {item.name}"
         say(place)
-        item.refuse_another(key)
+        item.refuse_changed_inputs(key)
         store.compute(item, key)
         say(f"{place}: done in {time.monotonic() - start:.0f} s")
 

@@ -85,7 +85,7 @@ class Item:
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    def refuse_another(self, key: str) -> None:
+    def refuse_changed_inputs(self, key: str) -> None:
         """Raise UserError where the inputs are no longer those that `key` was made of."""
         if self.key() != key:
             raise UserError(f"{self.name}: its inputs changed since this command began - give it again")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.captions import made_with
+from bench.captions import made_like_the_paper
 from bench.schema import BusiData
 from bench.settings import Settings
 
@@ -58,7 +58,7 @@ def conclude(
     judged = claims[(claims["Ours"] != "") | (claims["Verdict"] == "cannot tell")] if len(claims) else claims
     by_outcome = {outcome: _claims(judged, outcome) for outcome in OUTCOMES} if len(claims) else {}
     counted = _counted({outcome: len(found) for outcome, found in by_outcome.items()})
-    headline = f"{counted}; {made_with(settings, segmenter)}."
+    headline = f"{counted}; {made_like_the_paper(settings, segmenter)}."
     about_paper = claims.drop(judged.index)["Verdict"].value_counts() if len(claims) else pd.Series(dtype=int)
     notes = [*scores, *_leaks(metrics)]
     if len(about_paper):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.captions import baseline_ingredients, ingredients, made_with
+from bench.captions import baseline_ingredients, ingredients, made_like_the_paper
 from bench.claims import NOTE as CLAIMS_NOTE
 from bench.claims import SELECTED, UNSELECTED, Finding, Vocabulary, claims_frame, judge_claims, load_claims
 from bench.control_table import BOUNDS, controls_frame, gap
@@ -49,14 +49,14 @@ def run(paths: Paths, settings: Settings) -> None:
     segmenter = read_json(paths.pseudo / first.name / "segmenter.json")["name"]
     made_by = [read_json(paths.selection / f"{seeds.name}.json")["made_by"] for seeds in settings.seeds.runs]
     rule = "; ".join(dict.fromkeys(made_by))
-    made_of = f"{ingredients(settings, segmenter)} {rule}."
+    made_with = f"{ingredients(settings, segmenter)} {rule}."
     paths.reports.mkdir(parents=True, exist_ok=True)
     (paths.reports / LISTING).unlink(missing_ok=True)
     _write(
         paths.reports / "table1",
         "Table I. Images by set and class",
         table1_frame(counts, with_paper),
-        f"{made_of}{' In brackets: the paper.' if with_paper else ''}",
+        f"{made_with}{' In brackets: the paper.' if with_paper else ''}",
     )
     ablation = [row for row in ROWS if row.id in settings.train.rows]
     baselines = method_rows(settings.cams)
@@ -70,7 +70,7 @@ def run(paths: Paths, settings: Settings) -> None:
     found = row_estimates(per_image, [row.id for row in (*ablation, *baselines)], groups)
     metrics: dict[str, Any] = {"table1": counts}
     for name, title, rows, caption in (
-        ("table2", "Table II. Ablation", ablation, made_of),
+        ("table2", "Table II. Ablation", ablation, made_with),
         (
             "table3",
             "Table III. Comparison with other methods",
@@ -103,21 +103,20 @@ def run(paths: Paths, settings: Settings) -> None:
         paths.reports / "pairs",
         "Rows of Tables II and III against each other, tumour IoU in points on the test set X",
         pairs_frame(families, settings.seeds),
-        f"{made_of} {PAIRS_NOTE} {note}{gaps}",
+        f"{made_with} {PAIRS_NOTE} {note}{gaps}",
     )
     _write(
         paths.reports / "seeds",
         "Runs of Tables II and III, tumour IoU in percent on the test set X",
         spread_frame(trained, {row.id: spread(per_image, row.id) for row in trained}, settings.seeds),
-        f"{made_of} {SPREAD_NOTE}{gaps}",
+        f"{made_with} {SPREAD_NOTE}{gaps}",
     )
     findings = _findings(paths, per_image, with_paper, groups)
-    test = f" As a whole {made_with(settings, segmenter)}." if with_paper else ""
-    _write(
-        paths.reports / "claims", "The paper's claims", claims_frame(findings), f"{made_of}{test} {CLAIMS_NOTE} {note}"
-    )
-    _write_controls(paths, settings, per_image, groups, segmenter, made_of)
-    _write_diagnostics(paths, groups, made_of)
+    like = f" As a whole {made_like_the_paper(settings, segmenter)}." if with_paper else ""
+    caption = f"{made_with}{like} {CLAIMS_NOTE} {note}"
+    _write(paths.reports / "claims", "The paper's claims", claims_frame(findings), caption)
+    _write_controls(paths, settings, per_image, groups, segmenter, made_with)
+    _write_diagnostics(paths, groups, made_with)
 
 
 def _write_controls(
@@ -126,7 +125,7 @@ def _write_controls(
     per_image: pd.DataFrame,
     groups: Mapping[str, str],
     segmenter: str,
-    made_of: str,
+    made_with: str,
 ) -> None:
     """Rows on other selections than L, and the masks without a network; no row of Tables II and III."""
     rows = control_rows(settings.controls.selections, settings.controls.rows)
@@ -137,11 +136,11 @@ def _write_controls(
         paths.reports / "controls",
         "Controls, IoU in percent on the test set X",
         controls_frame(rows, found, pairs, segmenter, settings.seeds),
-        f"{made_of} {CONTROLS_NOTE} {interval_note(settings.seeds)}{gap(rows)}{_gaps(paths, shown)}",
+        f"{made_with} {CONTROLS_NOTE} {interval_note(settings.seeds)}{gap(rows)}{_gaps(paths, shown)}",
     )
 
 
-def _write_diagnostics(paths: Paths, groups: Mapping[str, str], made_of: str) -> None:
+def _write_diagnostics(paths: Paths, groups: Mapping[str, str], made_with: str) -> None:
     """What each step learnt, by the evaluate stage."""
     folder = paths.evaluation
     frame = diagnostics_frame(
@@ -152,7 +151,7 @@ def _write_diagnostics(paths: Paths, groups: Mapping[str, str], made_of: str) ->
         read_table(folder / "blob.csv"),
         groups,
     )
-    _write(paths.reports / "diagnostics", "Diagnostics", frame, f"{made_of} {DIAGNOSTICS_NOTE}")
+    _write(paths.reports / "diagnostics", "Diagnostics", frame, f"{made_with} {DIAGNOSTICS_NOTE}")
 
 
 def _findings(paths: Paths, per_image: pd.DataFrame, with_paper: bool, groups: Mapping[str, str]) -> list[Finding]:

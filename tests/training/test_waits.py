@@ -41,11 +41,11 @@ def pretended_waits(action: Action) -> int:
     return gpu.waits
 
 
-there = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
 
 @pytest.fixture(
-    params=[pytest.param(real_waits, marks=there, id="real"), pytest.param(pretended_waits, id="pretended")]
+    params=[pytest.param(real_waits, marks=needs_gpu, id="real"), pytest.param(pretended_waits, id="pretended")]
 )
 def waits(request: pytest.FixtureRequest) -> Waits:
     """How often the processor waits for the GPU in an action."""
