@@ -48,6 +48,8 @@ def substitutes(settings: Settings, segmenter: str) -> list[str]:
         found.append("without pretrained weights")
     if unet.encoder != PAPER_ENCODER:
         found.append(f"a U-Net with {unet.encoder} instead of {PAPER_ENCODER}")
+    if unet.width != 1:
+        found.append(f"a U-Net with {100 * unet.width:g} % of the usual channels")
     epochs = {unet.optimisation.epochs, classifier["optimisation"]["epochs"]}
     if min(epochs) < PAPER_EPOCHS:
         found.append(f"{' and '.join(map(str, sorted(epochs)))} epochs instead of {PAPER_EPOCHS}")
@@ -113,7 +115,8 @@ def _unet(recipe: Segmentation, changed: Sequence[str]) -> str:
     others = f"; rows with settings of their own: {', '.join(changed)}" if changed else ""
     weights = _weights(recipe.initialisation)
     shape = {5: "", 4: " without its last stage", 3: " without its last two stages"}[len(recipe.decoder_channels)]
-    return f"U-Net with {recipe.encoder}{shape} ({weights}, {recipe.optimisation.epochs} epochs{others})"
+    parts = [*([_size("width", recipe.width)] if recipe.width != 1 else []), weights]
+    return f"U-Net with {recipe.encoder}{shape} ({', '.join(parts)}, {recipe.optimisation.epochs} epochs{others})"
 
 
 def _weights(initialisation: str) -> str:

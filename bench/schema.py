@@ -14,6 +14,7 @@ from bench.seeds import Seeds
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
+Width = Annotated[float, Field(gt=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
@@ -172,10 +173,12 @@ class MethodSettings(Strict):
 class CamNetwork(Pretrained):
     """A classification ResNet that gives class activation maps (METHOD 1.1).
 
-    encoder: "resnet8" has a block in each of three stages, without the fourth that the others have.
+    encoder: "resnet8" has a block in each of three stages, without the fourth that the others have. width: factor of
+    all channel numbers.
     """
 
     encoder: Literal["resnet8", "resnet18", "resnet34", "resnet50"]
+    width: Width
     output_stride: Literal[8, 16, 32]
     fixed_batch_norm: bool
     frozen_stem: bool
@@ -190,6 +193,8 @@ class CamNetwork(Pretrained):
             raise ValueError("fixed_batch_norm and frozen_stem need initialisation: imagenet")
         if self.initialisation == "imagenet" and self.encoder == "resnet8":
             raise ValueError("resnet8 has no ImageNet weights; set initialisation: none")
+        if self.initialisation == "imagenet" and self.width != 1:
+            raise ValueError("ImageNet weights need width: 1.0")
         if self.output_stride == 32 and self.encoder == "resnet8":
             raise ValueError("resnet8 has three stages; set output_stride: 16 or 8")
         return self
@@ -202,7 +207,7 @@ class VggNetwork(Pretrained):
     """
 
     layout: Literal["stride8", "plain"]
-    width: Annotated[float, Field(gt=0.0, le=1.0)]
+    width: Width
     batch_norm: bool
 
     @property
@@ -382,12 +387,13 @@ class Segmentation(Pretrained):
     """One row's segmentation training (paper, section II-C and III-A; METHOD 6).
 
     decoder_channels: from the coarsest resolution to the image's; four leave the encoder's last stage out, three
-    its last two. settle_batch_norm: as a classifier's, on all images that the row learns from. compile: torch.compile's
-    mode for student and teacher, null for none.
+    its last two. width: factor of all channel numbers, the decoder's too. settle_batch_norm: as a classifier's, on all
+    images that the row learns from. compile: torch.compile's mode for student and teacher, null for none.
     """
 
     encoder: Literal["resnet18", "resnet34", "resnet50"]
     decoder_channels: Annotated[list[Count], Field(min_length=3, max_length=5)]
+    width: Width
     optimisation: Optimisation
     augmentation: Augmentation
     updates: Literal["per_v", "per_labelled"]
@@ -402,6 +408,12 @@ class Segmentation(Pretrained):
     def with_optimisation(self, **changes: Any) -> "Segmentation":
         """The same recipe with other values in its optimisation, which are not checked."""
         return self.model_copy(update={"optimisation": self.optimisation.model_copy(update=changes)})
+
+    @model_validator(mode="after")
+    def _pretrained(self) -> "Segmentation":
+        if self.initialisation == "imagenet" and self.width != 1:
+            raise ValueError("ImageNet weights need width: 1.0")
+        return self
 
     @model_validator(mode="after")
     def _batch(self) -> "Segmentation":

@@ -121,7 +121,7 @@ def _assert_loaded(branch: torch.nn.Module, expected: dict[str, torch.Tensor]) -
 @pytest.mark.parametrize("row", ["pseudo_whole", "pseudo_mean_teacher"])
 def test_the_unet_starts_from_the_downloaded_weights_trains_and_predicts(server, checkpoint, images, fp32, row):
     recipe = BUSI.row(row)
-    net = make_unet(recipe.encoder, recipe.decoder_channels, "resnet50", weights_folder())
+    net = make_unet(recipe.encoder, recipe.decoder_channels, recipe.width, "resnet50", weights_folder())
     encoder = net.encoder.state_dict()
     assert set(encoder) == {name for name in checkpoint[0] if not name.startswith("fc.")}
     assert all(torch.equal(value, checkpoint[0][name]) for name, value in encoder.items())

@@ -53,7 +53,7 @@ LOADERS: dict[str, tuple[str, Make]] = {
     "CAM vgg16": ("vgg16", lambda folder: make_cam_vgg(VGG, folder)),
     "Swin MIL": ("swin_t", lambda folder: make_swin_mil(SWIN, 4.0, folder)),
     **{
-        f"U-Net {name}": (name, lambda folder, name=name: make_unet(name, CHANNELS, name, folder))
+        f"U-Net {name}": (name, lambda folder, name=name: make_unet(name, CHANNELS, 1.0, name, folder))
         for name in ("resnet18", "resnet34", "resnet50")
     },
 }
@@ -92,7 +92,7 @@ def test_a_network_loads_what_was_fetched_and_asks_nobody(tmp_path, monkeypatch,
 @pytest.mark.parametrize("encoder", ["resnet18", "resnet34", "resnet50"])
 def test_a_u_net_without_pretrained_weights_asks_nobody(tmp_path, encoder):
     with network_cut():
-        make_unet(encoder, CHANNELS, None, tmp_path)
+        make_unet(encoder, CHANNELS, 1.0, None, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -124,7 +124,7 @@ def _usual(data: TrainingSet, recipe: Segmentation, device: str, cores: int, wor
         torch.use_deterministic_algorithms(False)
         torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = True, False
         torch.manual_seed(0)
-        net = make_unet(recipe.encoder, recipe.decoder_channels, None, Path()).to(device).train()
+        net = make_unet(recipe.encoder, recipe.decoder_channels, recipe.width, None, Path()).to(device).train()
         optimiser = torch.optim.Adam(net.parameters(), lr=settings.learning_rate)
         dataset = ImageByImage(data, recipe.augmentation.rotation_degrees)
         loader = DataLoader(

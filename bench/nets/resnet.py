@@ -7,6 +7,7 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from bench.nets.pretrained import load_into
+from bench.nets.width import narrow, scaled
 from bench.schema import CamNetwork
 
 LAYERS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
@@ -60,25 +61,29 @@ def make_cam_resnet(network: CamNetwork, weights: Path | None) -> CamResNet:
 
     weights None: random ones, for a network that is about to be loaded.
     """
-    backbone = make_backbone(network.encoder, weights if network.initialisation == "imagenet" else None)
+    pretrained = weights if network.initialisation == "imagenet" else None
+    backbone = make_backbone(network.encoder, network.width, pretrained)
     set_output_stride(backbone, network.output_stride)
     return CamResNet(backbone, 2, network.fixed_batch_norm, network.frozen_stem)
 
 
-def make_backbone(encoder: str, folder: Path | None) -> ResNet:
+def make_backbone(encoder: str, width: float, folder: Path | None) -> ResNet:
     """torchvision's ResNet of that name; with a folder it starts from IMAGENET1K_V1, looked for there.
 
-    resnet8 lacks the last stage: its `layer4` is empty.
+    resnet8 lacks the last stage: its `layer4` is empty. width: factor of all channel numbers, 1 with a folder.
     """
     block, layers = LAYERS[encoder]
     if len(layers) == 3:
         backbone = ResNet(block, [*layers, 1])
         backbone.fc = nn.Linear(backbone.layer4[0].conv1.in_channels, backbone.fc.out_features)
         backbone.layer4 = nn.Sequential()
-        return backbone
-    backbone = ResNet(block, layers)
+    else:
+        backbone = ResNet(block, layers)
     if folder:
         load_into(backbone, encoder, folder)
+    if width != 1:
+        narrow(backbone, width)
+        backbone.fc = nn.Linear(scaled(backbone.fc.in_features, width), backbone.fc.out_features)
     return backbone
 
 

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from bench.errors import UserError
 from bench.nets.pretrained import load_state
+from bench.nets.width import narrow
 
 
 class DecoderBlock(UnetDecoderBlock):  # type: ignore[misc]
@@ -34,13 +35,15 @@ class DecoderBlock(UnetDecoderBlock):  # type: ignore[misc]
         return refined
 
 
-def make_unet(encoder: str, decoder_channels: Sequence[int], weights: str | None, folder: Path) -> torch.nn.Module:
+def make_unet(
+    encoder: str, decoder_channels: Sequence[int], width: float, weights: str | None, folder: Path
+) -> torch.nn.Module:
     """A U-Net with two output channels (background, tumour): (B, 3, H, W) -> logits (B, 2, H, W).
 
     encoder: a name of smp ("resnet50"). decoder_channels: one number a resolution; with four of them the encoder's
-    last stage, whose maps have a 32nd of the size, is left out, with three its last two. weights: the ImageNet
-    checkpoint of the encoder, by name, or None for random weights. folder: where checkpoints lie. Raises UserError for
-    an unknown encoder or missing weights.
+    last stage, whose maps have a 32nd of the size, is left out, with three its last two. width: factor of all channel
+    numbers, the decoder's too; 1 with weights. weights: the ImageNet checkpoint of the encoder, by name, or None for
+    random weights. folder: where checkpoints lie. Raises UserError for an unknown encoder or missing weights.
     """
     try:
         net: torch.nn.Module = smp.Unet(
@@ -62,4 +65,8 @@ def make_unet(encoder: str, decoder_channels: Sequence[int], weights: str | None
     for number in range(len(decoder_channels), 5):
         # smp keeps the stages that it does not run; the stem is the first of five.
         setattr(net.get_submodule("encoder"), f"layer{number}", torch.nn.Identity())
+    if width != 1:
+        narrow(net, width)
+        # smp has a start of its own for decoder and head.
+        net.initialize()  # type: ignore[operator]
     return net

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from bench.nets.pretrained import load_into
+from bench.nets.width import scaled
 from bench.schema import VggNetwork
 
 # Output channels and number of 3x3 convolutions of the five blocks.
@@ -28,7 +29,7 @@ class CamVgg(nn.Module):
         layers: list[nn.Module] = []
         width = 3
         for block, (channels, count) in enumerate(BLOCKS, 1):
-            inputs, width = width, max(round(channels * network.width), 1)
+            inputs, width = width, scaled(channels, network.width)
             dilation = 2 if stride8 and block == 5 else 1
             for position in range(count):
                 layers += _convolution(inputs if position == 0 else width, width, network.batch_norm, dilation)

@@ -60,6 +60,7 @@ def train_segmentation(
         student = make_unet(
             settings.encoder,
             settings.decoder_channels,
+            settings.width,
             settings.encoder if settings.initialisation == "imagenet" else None,
             weights,
         )

@@ -21,7 +21,7 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def make(encoder: str = "resnet18", stride: int = 32, fixed: bool = False, frozen: bool = False) -> CamResNet:
     torch.manual_seed(0)
-    backbone = make_backbone(encoder, None)
+    backbone = make_backbone(encoder, 1.0, None)
     set_output_stride(backbone, stride)
     return CamResNet(backbone, 2, fixed, frozen)
 
@@ -77,7 +77,7 @@ def test_torchvisions_weights_load_and_give_torchvisions_features_up_to_layer3(e
     torch.manual_seed(3)
     original = lived_in(torchvision.models.get_model(encoder)).eval()
     put_checkpoint(encoder, original.state_dict(), tmp_path, monkeypatch)
-    backbone = make_backbone(encoder, tmp_path)
+    backbone = make_backbone(encoder, 1.0, tmp_path)
     for name, value in backbone.state_dict().items():
         assert torch.equal(value, original.state_dict()[name]), name
     set_output_stride(backbone, 16)
@@ -131,7 +131,7 @@ def test_only_a_frozen_stem_gets_no_gradient(frozen):
 def test_a_checkpoint_of_another_network_is_named(tmp_path, monkeypatch):
     put_checkpoint("resnet34", torchvision.models.resnet18().state_dict(), tmp_path, monkeypatch)
     with pytest.raises(UserError, match=r"checkpoint of resnet34 in .* is of another network"):
-        make_backbone("resnet34", tmp_path)
+        make_backbone("resnet34", 1.0, tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint at all", b"PK\x03\x04 half a zip"])
@@ -140,12 +140,12 @@ def test_a_file_that_is_no_checkpoint_is_named(content, tmp_path, monkeypatch):
     file.write_bytes(content)
     monkeypatch.setitem(IMAGENET, "resnet18", replace(IMAGENET["resnet18"], sha256=digest(file), size=None))
     with pytest.raises(UserError, match=rf"{IMAGENET['resnet18'].file} is no readable checkpoint"):
-        make_backbone("resnet18", tmp_path)
+        make_backbone("resnet18", 1.0, tmp_path)
 
 
 @pytest.mark.parametrize("encoder", LAYERS)
 def test_all_residual_blocks_are_listed_input_side_first(encoder):
-    backbone = make_backbone(encoder, None)
+    backbone = make_backbone(encoder, 1.0, None)
     found = CamResNet(backbone, 2, False, False).blocks()
     assert len(found) == sum(LAYERS[encoder][1])
     assert found[0] is backbone.layer1[0]
