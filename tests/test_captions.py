@@ -81,6 +81,8 @@ def test_a_change_of_pseudo_whole_is_a_change_of_the_baselines_u_net():
     assert "U-Net with resnet50 without its last two stages (ImageNet weights, 60 epochs)" in text
     text = baseline_ingredients(changed(rows={"amr": {"encoder": "resnet18"}}))
     assert "rows with settings of their own: amr)" in text
+    text = baseline_ingredients(changed(rows={"pseudo_whole": {"width": 0.5, "initialisation": "none"}}))
+    assert "U-Net with resnet50 (width 0.5, no pretrained weights, 60 epochs)" in text
 
 
 def test_soft_labels_are_not_said_to_be_cut():

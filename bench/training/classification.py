@@ -79,7 +79,7 @@ def train_classifier(
     history = optimise(
         what,
         chosen,
-        first_update_timed(losses, what) if recipe.compile else losses,
+        first_update_timed(losses, what, recipe.compile),
         recipe.optimisation,
         per_epoch,
         after_epoch=after_epoch,

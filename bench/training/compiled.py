@@ -37,8 +37,10 @@ def compiled(step: Step, mode: str | None, device: torch.device) -> Step:
     return cast("Step", torch.compile(step, mode=mode, dynamic=False))
 
 
-def first_update_timed(losses: Losses, what: str) -> Losses:
-    """`losses`, which also says once how long the first update took: most of it is the compilation."""
+def first_update_timed(losses: Losses, what: str, mode: str | None) -> Losses:
+    """With a mode, `losses` that also says once how long the first update took: most of it is the compilation."""
+    if mode is None:
+        return losses
     started: list[float] = []
 
     def timed(update: int) -> dict[str, torch.Tensor]:

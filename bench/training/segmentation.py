@@ -72,8 +72,7 @@ def train_segmentation(
     student_in_use = compiled(student, settings.compile, context.device)
     teacher_in_use = compiled(teacher, settings.compile, context.device) if teacher else None
     losses, draws = _losses(student_in_use, teacher_in_use, data, settings, per_epoch, seed, context)
-    if settings.compile:
-        losses = first_update_timed(losses, what)
+    losses = first_update_timed(losses, what, settings.compile)
     nets: dict[str, Part] = {"student": student, **({"teacher": teacher} if teacher else {})}
     history = optimise(
         what,

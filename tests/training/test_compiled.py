@@ -73,6 +73,13 @@ def test_without_a_compiler_the_message_says_so(device, variable, monkeypatch, t
 
 
 def test_the_first_update_is_told_once(capsys):
-    losses = first_update_timed(lambda update: {"total": torch.tensor(float(update))}, "a row")
+    losses = first_update_timed(lambda update: {"total": torch.tensor(float(update))}, "a row", "default")
     assert [float(losses(update)["total"]) for update in range(4, 8)] == [4.0, 5.0, 6.0, 7.0]
     assert capsys.readouterr().out.count("a row: the first update") == 1
+
+
+def test_without_a_mode_nothing_is_timed():
+    def losses(update: int) -> dict[str, torch.Tensor]:
+        return {"total": torch.tensor(float(update))}
+
+    assert first_update_timed(losses, "a row", None) is losses

@@ -23,6 +23,7 @@ def settings(epochs: int = 1, updates: str = "per_v", learning_rate: float = 1e-
     return Segmentation.model_validate(
         {
             "encoder": "resnet18",
+            "width": 1.0,
             "initialisation": "none",
             "decoder_channels": [16, 8, 8],
             "optimisation": {
