@@ -410,9 +410,12 @@ class Segmentation(Pretrained):
         return self.model_copy(update={"optimisation": self.optimisation.model_copy(update=changes)})
 
     @model_validator(mode="after")
-    def _pretrained(self) -> "Segmentation":
+    def _width(self) -> "Segmentation":
         if self.initialisation == "imagenet" and self.width != 1:
             raise ValueError("ImageNet weights need width: 1.0")
+        # Up to three channels are an image's or a class's, which no width changes.
+        if self.width != 1 and min(self.decoder_channels) < 4:
+            raise ValueError(f"width: {self.width:g} needs decoder_channels of 4 and more")
         return self
 
     @model_validator(mode="after")

@@ -140,6 +140,11 @@ MISTAKES = [
     ("cams.amr.network.width", 0.5, "busi.cams.amr.network: ImageNet weights need width: 1.0"),
     ("cams.vgg16_cam.network.width", 0.0, "busi.cams.vgg16_cam.network.width: "),
     ("train.common.width", 0.5, "busi.train.common: ImageNet weights need width: 1.0"),
+    (
+        "train.rows.gt_whole",
+        {"width": 0.5, "initialisation": "none", "decoder_channels": [8, 4, 2]},
+        "busi.train.rows.gt_whole: width: 0.5 needs decoder_channels of 4 and more",
+    ),
     ("cams.amr.optimisation.learning_rate", math.inf, "busi.cams.amr.optimisation.learning_rate: "),
     ("cams.amr.scales", [1.0, math.inf], "busi.cams.amr.scales.1: "),
     ("cams.amr.scales", [1.0, 0.02], "busi.cams.amr.scales: 0.02 makes 256 px 5 px, and this network needs 8"),
