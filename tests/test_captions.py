@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.captions import baseline_ingredients, ingredients
+from bench.captions import baseline_ingredients, ingredients, substitutes
 from bench.prompting.sam import PHANTOM_NAME, TITLES
 from bench.schema import Split
 from bench.settings import Settings, load
@@ -83,6 +83,13 @@ def test_a_change_of_pseudo_whole_is_a_change_of_the_baselines_u_net():
     assert "rows with settings of their own: amr)" in text
     text = baseline_ingredients(changed(rows={"pseudo_whole": {"width": 0.5, "initialisation": "none"}}))
     assert "U-Net with resnet50 (width 0.5, no pretrained weights, 60 epochs)" in text
+
+
+def test_a_narrow_unet_stands_in_the_place_of_the_papers():
+    settings = load("busi")
+    common = settings.train.common.model_copy(update={"width": 0.5})
+    narrow = settings.model_copy(update={"train": settings.train.model_copy(update={"common": common})})
+    assert substitutes(narrow, "SAM ViT-H") == ["a U-Net with 50 % of the usual channels"]
 
 
 def test_soft_labels_are_not_said_to_be_cut():
