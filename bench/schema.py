@@ -174,7 +174,7 @@ class CamNetwork(Pretrained):
     """A classification ResNet that gives class activation maps (METHOD 1.1).
 
     encoder: "resnet8" has a block in each of three stages, without the fourth that the others have. width: factor of
-    all channel numbers.
+    all channel numbers, 1 with ImageNet weights.
     """
 
     encoder: Literal["resnet8", "resnet18", "resnet34", "resnet50"]
@@ -387,8 +387,9 @@ class Segmentation(Pretrained):
     """One row's segmentation training (paper, section II-C and III-A; METHOD 6).
 
     decoder_channels: from the coarsest resolution to the image's; four leave the encoder's last stage out, three
-    its last two. width: factor of all channel numbers, the decoder's too. settle_batch_norm: as a classifier's, on all
-    images that the row learns from. compile: torch.compile's mode for student and teacher, null for none.
+    its last two. width: factor of all channel numbers, the decoder's too, 1 with ImageNet weights. settle_batch_norm:
+    as a classifier's, on all images that the row learns from. compile: torch.compile's mode for student and teacher,
+    null for none.
     """
 
     encoder: Literal["resnet18", "resnet34", "resnet50"]
@@ -416,6 +417,9 @@ class Segmentation(Pretrained):
         # Up to three channels are an image's or a class's, which no width changes.
         if self.width != 1 and min(self.decoder_channels) < 4:
             raise ValueError(f"width: {self.width:g} needs decoder_channels of 4 and more")
+        # Maps that are joined are rounded apart, what takes them at once. An encoder's channels are multiples of 64.
+        if any(channels * self.width % 1 for channels in (64, *self.decoder_channels)):
+            raise ValueError(f"width: {self.width:g} times 64 and times decoder_channels must be whole numbers")
         return self
 
     @model_validator(mode="after")

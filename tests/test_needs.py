@@ -101,7 +101,8 @@ def test_a_need_names_the_settings_that_ask_for_it(project):
 
 
 def test_one_rows_own_network_is_needed_too(project):
-    change(project, "phantom", train={"rows": {"gt_whole": {"encoder": "resnet34", "initialisation": "imagenet"}}})
+    network = {"encoder": "resnet34", "width": 1.0, "initialisation": "imagenet"}
+    change(project, "phantom", train={"rows": {"gt_whole": network}})
     assert files("phantom") == {IMAGENET["resnet34"].file: ("train",)}
 
 

@@ -39,7 +39,12 @@ CHANNELS = [16, 8, 8, 8, 8]
 
 def cam_resnet(encoder: str) -> CamNetwork:
     return CamNetwork(
-        encoder=encoder, initialisation="imagenet", output_stride=16, fixed_batch_norm=True, frozen_stem=True
+        encoder=encoder,
+        width=1.0,
+        initialisation="imagenet",
+        output_stride=16,
+        fixed_batch_norm=True,
+        frozen_stem=True,
     )
 
 
@@ -132,7 +137,7 @@ def profile() -> dict[str, Any]:
         "amr": {**tiny["cams"]["amr"], "network": cam_resnet("resnet18").model_dump(), "optimisation": short},
     }
     tiny["pseudo"].update(segmenter="sam", variant="vit_b")
-    tiny["train"]["common"].update(encoder="resnet34", initialisation="imagenet")
+    tiny["train"]["common"].update(encoder="resnet34", width=1.0, initialisation="imagenet")
     tiny["train"]["common"]["optimisation"]["epochs"] = 1
     tiny["train"]["rows"] = {"gt_whole": {}, "pseudo_whole": {}}
     tiny["oracle"] = []

@@ -145,6 +145,12 @@ MISTAKES = [
         {"width": 0.5, "initialisation": "none", "decoder_channels": [8, 4, 2]},
         "busi.train.rows.gt_whole: width: 0.5 needs decoder_channels of 4 and more",
     ),
+    (
+        "train.rows.gt_whole",
+        {"width": 0.3, "initialisation": "none"},
+        "busi.train.rows.gt_whole: width: 0.3 times 64 and times decoder_channels must be whole numbers",
+    ),
+    ("cams.vgg16_cam.network.width", 1.5, "busi.cams.vgg16_cam.network.width: "),
     ("cams.amr.optimisation.learning_rate", math.inf, "busi.cams.amr.optimisation.learning_rate: "),
     ("cams.amr.scales", [1.0, math.inf], "busi.cams.amr.scales.1: "),
     ("cams.amr.scales", [1.0, 0.02], "busi.cams.amr.scales: 0.02 makes 256 px 5 px, and this network needs 8"),

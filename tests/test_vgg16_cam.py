@@ -58,4 +58,5 @@ def test_the_literal_layout_trains_too():
 @pytest.mark.parametrize("profile", profiles(PARAMS))
 def test_only_a_network_without_batch_norm_learns_slower_than_the_paper_says(profile):
     block = load(profile, PARAMS).cams["vgg16_cam"]
-    assert block["optimisation"]["learning_rate"] == (0.001 if block["network"]["batch_norm"] else 0.0001)
+    rate, papers = block["optimisation"]["learning_rate"], 0.001
+    assert rate >= papers if block["network"]["batch_norm"] else rate == 0.0001

@@ -25,9 +25,9 @@ def channels(net: nn.Module) -> list[int]:
     return [next(iter(module.parameters())).shape[0] for module in net.modules() if isinstance(module, kinds)]
 
 
-@pytest.mark.parametrize(("channels", "width", "expected"), [(64, 0.5, 32), (64, 1.0, 64), (5, 0.3, 2), (3, 0.01, 1)])
-def test_channels_are_rounded_and_never_none(channels, width, expected):
-    assert scaled(channels, width) == expected
+@pytest.mark.parametrize(("usual", "width", "expected"), [(64, 0.5, 32), (64, 1.0, 64), (5, 0.3, 2), (3, 0.01, 1)])
+def test_channels_are_rounded_and_never_none(usual, width, expected):
+    assert scaled(usual, width) == expected
 
 
 @pytest.mark.parametrize("encoder", ["resnet8", "resnet18", "resnet50"])
@@ -56,12 +56,20 @@ def test_a_unet_has_half_the_channels_in_all_but_its_logits():
 
 
 def test_the_layers_of_a_narrow_unet_start_as_smps_do():
-    wide, half = unet(1.0), unet(0.5)
-    for part in ("encoder.layer2.1.conv2", "decoder.blocks.0.conv2.0"):
-        usual, narrower = (net.get_submodule(part).weight for net in (wide, half))
-        # Both starts have a variance of 2 over the ins or outs, of which there are half as many.
-        assert narrower.std().item() == pytest.approx(usual.std().item() * 2**0.5, rel=0.05)
-    assert not half.get_submodule("segmentation_head.0").bias.any()
+    half = unet(0.5)
+
+    def spread(part: str) -> float:
+        return float(half.get_submodule(part).weight.detach().std())
+
+    # Of 3x3 kernels: He's distribution by 64 outputs, He's by 96 inputs, Glorot's by 8 inputs and 2 outputs.
+    assert spread("encoder.layer2.0.conv1") == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.05)
+    assert spread("decoder.blocks.0.conv1.0") == pytest.approx((2 / (9 * 96)) ** 0.5, rel=0.05)
+    assert spread("segmentation_head.0") == pytest.approx((2 / (9 * 8 + 9 * 2)) ** 0.5, rel=0.15)
+
+
+@pytest.mark.parametrize("width", [0.125, 0.25, 0.375, 0.75])
+def test_a_unet_joins_the_maps_of_a_narrow_encoder(width):
+    assert unet(width)(IMAGES).shape == (2, 2, 64, 64)
 
 
 def test_strides_paddings_and_dilations_stay():
