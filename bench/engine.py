@@ -1,4 +1,6 @@
-"""Where items run: `inline` one after the other in this process, `ray` side by side on this machine or a cluster."""
+"""Where items run: `inline` one after the other in this process, `processes` side by side on this machine's processor,
+`ray` side by side on this machine or a cluster.
+"""
 
 import importlib.util
 import os
@@ -39,8 +41,11 @@ def run_items(items: Sequence[Item], engine: Engine, store: Store | None = None)
     work = [(items[index], keys[index]) for index in missing]
     if work and engine.kind == "finished":
         raise UserError(f"{work[0][0].name} is not finished - run the stage without --finished first")
-    if choose(engine, [item for item, _ in work]) == "ray":
+    chosen = choose(engine, [item for item, _ in work])
+    if chosen == "ray":
         _ray(work, store, engine)
+    elif chosen == "processes":
+        _processes(work, store, engine)
     else:
         _inline(work, store)
     return [store.root / key for key in keys]
@@ -52,18 +57,25 @@ def unfinished(items: Sequence[Item], engine: Engine) -> list[bool]:
     return [engine.kind == "finished" and store.find(item.key()) is None for item in items]
 
 
-def choose(engine: Engine, missing: Sequence[Item]) -> Literal["inline", "ray"]:
-    """The kind of engine that computes `missing`; "auto" takes Ray where it is installed and can help.
+def choose(engine: Engine, missing: Sequence[Item]) -> Literal["inline", "processes", "ray"]:
+    """The kind of engine that computes `missing`.
 
-    It can help on a cluster, and on this machine when several items are missing and there is room for more than one.
+    "auto" takes Ray where it is installed and can help: on a cluster, and on this machine when several items are
+    missing and there is room for more than one. Without Ray, and with "processes", these run on this machine in
+    processes; but GPUs are Ray's to hand out.
     Raises UserError when Ray is asked for and is not installed.
     """
     if engine.kind == "ray" and not _installed():
         raise UserError("engine.kind is ray, but Ray is not installed - pip install '.[cluster]', or set it to auto")
-    if not missing or engine.kind == "inline" or not _installed():
+    if not missing or engine.kind == "inline":
         return "inline"
-    several = len(missing) > 1 and slots_here(engine, missing[0]) > 1
-    return "ray" if engine.kind == "ray" or on_cluster(engine) or several else "inline"
+    if engine.kind == "ray" or on_cluster(engine):
+        return "ray"
+    if len(missing) == 1 or slots_here(engine, missing[0]) <= 1:
+        return "inline"
+    if _installed() and (engine.kind == "auto" or on_gpu(missing[0])):
+        return "ray"
+    return "inline" if on_gpu(missing[0]) else "processes"
 
 
 def _installed() -> bool:
@@ -99,6 +111,12 @@ def _inline(work: Work, store: Store) -> None:
         item.refuse_changed_inputs(key)
         store.compute(item, key)
         say(f"{place}: done in {time.monotonic() - start:.0f} s")
+
+
+def _processes(work: Work, store: Store, engine: Engine) -> None:
+    from bench.process_engine import run
+
+    run(work, store, slots_here(engine, work[0][0]))
 
 
 def _ray(work: Work, store: Store, engine: Engine) -> None:

@@ -63,11 +63,15 @@ _digest = cache(source_digest)
 
 def _begin() -> None:
     cv2.setNumThreads(1)
-    # A killed parent tells its processes nothing; they would wait for its next task for ever.
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Let this process of multiprocessing end when its parent does: a killed parent tells its processes nothing."""
+    threading.Thread(target=_await_parent, daemon=True).start()
+
+
+def _await_parent() -> None:
     parent = parent_process()
     assert parent is not None
     parent.join()

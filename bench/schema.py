@@ -338,9 +338,11 @@ class Lesions(Strict):
 class PhantomSam(Strict):
     """The small SAM of `pseudo.variant: phantom`: its sizes, its own phantoms, its training (METHOD A).
 
-    held_out: phantoms on which the finished network is measured.
+    held_out: phantoms on which the finished network is measured. threads: processor cores; no other item of its stage
+    wants them.
     """
 
+    threads: Count
     training: Lesions
     held_out: Lesions
     sizes: SamSizes
@@ -469,7 +471,7 @@ class Engine(Strict):
     checkpoint_seconds: least time between two checkpoints of one training; 0 keeps one every epoch.
     """
 
-    kind: Literal["auto", "inline", "ray", "finished"]
+    kind: Literal["auto", "inline", "processes", "ray", "finished"]
     device: Literal["auto", "cpu", "cuda"]
     threads: Count
     gpus_per_item: Positive

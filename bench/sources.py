@@ -26,6 +26,7 @@ HARNESS = {
     "bench.paths": "places",
     "bench.pool": "where images are worked on, not how",
     "bench.precision": "its answer is part of an item's settings",
+    "bench.process_engine": "as bench.engine",
     "bench.progress": "prints",
     "bench.ray_engine": "as bench.engine",
     "bench.ray_worker": "as bench.engine",
@@ -42,13 +43,17 @@ BEGAN_WITH = {file: file.read_bytes() for package in PACKAGES for file in sorted
 EDITED = "was edited since this command began, so no key says what it makes - give the command again"
 
 
+class EditedError(UserError, ImportError):
+    """A module was edited since this process began."""
+
+
 class _AsBegun(MetaPathFinder):
-    """Lets a module be imported that is as this process found it; UserError for one that was edited since."""
+    """Lets a module be imported that is as this process found it; EditedError for one that was edited since."""
 
     def find_spec(self, fullname: str, path: object, target: object = None) -> None:
         file = source_file(fullname)
         if fullname not in HARNESS and file in BEGAN_WITH and file.read_bytes() != BEGAN_WITH[file]:
-            raise UserError(f"{fullname} {EDITED}")
+            raise EditedError(f"{fullname} {EDITED}")
 
 
 sys.meta_path.insert(0, _AsBegun())
@@ -97,6 +102,14 @@ def source_digest(*modules: str) -> str:
     total = hashlib.sha256()
     for module in (name for name in closure(*modules) if name not in HARNESS):
         total.update(f"{module}\0{hashlib.sha256(_source(module)).hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def digest_of_all() -> str:
+    """SHA-256 over all sources as this process began with them: what tells it from one that began after an edit."""
+    total = hashlib.sha256()
+    for file, source in BEGAN_WITH.items():
+        total.update(f"{file}\0{hashlib.sha256(source).hexdigest()}\n".encode())
     return total.hexdigest()
 
 

@@ -7,7 +7,6 @@ and the shadow or enhancement below it tell a category.
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from bench.data.bmode import (
 )
 from bench.data.categories import CATEGORIES
 from bench.files import replacing_folder
+from bench.pool import in_order
 from bench.progress import track
 
 WIDTHS = (150, 260)
@@ -38,6 +38,8 @@ AREAS = (0.024, 0.14)
 PAIR_AREAS = (0.024, 0.06)
 PAIR_SHARE = 0.05
 PLACEMENTS = 40
+# Starting a process takes as long as rendering some twenty phantoms.
+PROCESS_JOBS = 50
 Bools = NDArray[np.bool_]
 
 
@@ -90,9 +92,9 @@ def render(category: str, index: int, seed: int) -> Phantom:
 
 
 def render_all(jobs: Sequence[tuple[str, int]], seed: int) -> Iterator[Phantom]:
-    """The phantoms of (category, index) in order, rendered ahead by one thread a core; see `render`."""
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        yield from pool.map(lambda job: render(job[0], job[1], seed), jobs)
+    """The phantoms of (category, index) in order, rendered ahead by processes where there are many; see `render`."""
+    processes = min(len(os.sched_getaffinity(0)), max(len(jobs) // PROCESS_JOBS, 1))
+    yield from in_order(render, [(category, index, seed) for category, index in jobs], processes)
 
 
 def write(raw: Path, counts: Mapping[str, int], seed: int) -> None:

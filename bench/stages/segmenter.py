@@ -14,14 +14,15 @@ NOTE = "note.txt"
 
 def run(paths: Paths, settings: Settings) -> None:
     """Write sam_phantom/, or note.txt."""
-    items, notes = [], {}
+    items, notes, engine = [], {}, settings.engine
     if settings.pseudo.trained_here and settings.segmenter:
+        engine = engine.model_copy(update={"threads": settings.segmenter.threads})
         item = Item(
             name=SAM_PHANTOM,
             function="bench.items.segmenter:run",
             settings={
                 **settings.segmenter.model_dump(),
-                **machine(settings.engine, settings.segmenter.optimisation.precision),
+                **machine(engine, settings.segmenter.optimisation.precision),
             },
             inputs={},
         )
@@ -30,4 +31,4 @@ def run(paths: Paths, settings: Settings) -> None:
         notes[NOTE] = f"nothing is trained: the checkpoint of SAM {settings.pseudo.variant} is used"
     else:
         notes[NOTE] = f"nothing is trained: the segmenter is {settings.pseudo.segmenter}"
-    run_and_lay_out(items, settings.engine, paths.segmenter, notes)
+    run_and_lay_out(items, engine, paths.segmenter, notes)

@@ -1,0 +1,167 @@
+"""Items in processes of their own give what they give inline, and a lost or interrupted one loses no checkpoint."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from bench import process_engine
+from bench.engine import run_items
+from bench.errors import UserError
+from bench.schema import Engine
+from bench.store import CHECKPOINTS, RECORD, Item, Store
+from tests.tiny import DATA, PROFILE, params, run, write_params
+
+pytestmark = pytest.mark.slow
+
+
+def engine(kind="processes") -> Engine:
+    return Engine(kind=kind, device="cpu", threads=1, gpus_per_item=1.0, checkpoint_seconds=0.0)
+
+
+def work(function: str, name: str, inputs: dict[str, Path] | None = None, **settings) -> Item:
+    return Item(name, f"tests.items.ray_work:{function}", {"name": name, **settings}, inputs or {})
+
+
+@pytest.fixture(autouse=True)
+def two_cores(monkeypatch):
+    """Room for two items, and no process of an item is left."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
+    monkeypatch.setattr("bench.sources.PACKAGES", ("bench", "baselines", "tests"))
+    yield
+    assert items_alive(os.getpid()) == []
+
+
+def items_alive(parent: int) -> list[psutil.Process]:
+    """The processes that the fork server below `parent` has forked."""
+    servers = psutil.Process(parent).children()
+    return [child for server in servers for child in server.children(recursive=True) if child.is_running()]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file but the records, which hold times."""
+    files = [file for file in folder.rglob("*") if file.is_file() and file.name != RECORD]
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+
+
+def test_stages_have_the_bytes_of_inline(copied, capfd):
+    """Classifiers in bfloat16 and the rows of ground truth, anew in an empty run store."""
+    before = {name: content(copied / DATA / name) for name in ("cams", "predictions/gt")}
+    for name in (*(DATA / name for name in before), ".bench"):
+        shutil.rmtree(copied / name)
+    settings = params()
+    settings[PROFILE]["engine"]["kind"] = "processes"
+    write_params(copied, settings)
+    run(copied, "cams", "train_gt")
+    assert {name: content(copied / DATA / name) for name in before} == before
+    assert "[3/3] gt_mean_teacher, split-0-training-0: done in" in capfd.readouterr().out
+
+
+def test_items_run_side_by_side_in_the_folder_of_the_command(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "input").write_text("seen")
+    items = [work("look_around", name, {"input": Path("input")}, threads=1) for name in ("one", "two", "three")]
+    start = time.monotonic()
+    folders = run_items(items, engine(), Store(Path("runs")))
+    facts = [json.loads((folder / "facts.json").read_text()) for folder in folders]
+    assert len({fact["process"] for fact in facts} | {os.getpid()}) == 4
+    assert [fact["threads"] for fact in facts] == [1, 1, 1]
+    assert [fact["folder"] for fact in facts] == [str(tmp_path)] * 3
+    assert [fact["content"] for fact in facts] == [{"input": "seen"}] * 3
+    products = [np.load(folder / "product.npy") for folder in folders]
+    assert all((product == products[0]).all() for product in products)
+    ends = [(folder / "facts.json").stat().st_mtime for folder in folders]
+    assert ends[1] - ends[0] < 2 < ends[2] - ends[1], f"one at a time, {time.monotonic() - start:.0f} s"
+    assert "[2/3] two: a line of two\n" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        ("UserError", UserError, "mend this"),
+        ("FloatingPointError", FloatingPointError, "not finite in epoch 2"),
+        ("PeculiarError", RuntimeError, "PeculiarError: this and that"),
+    ],
+)
+def test_an_error_arrives_as_it_was_raised_and_ends_the_others(tmp_path, error, kind, message):
+    store = Store(tmp_path / "runs")
+    endless = work("wait", "endless", began=str(tmp_path / "began"))
+    with pytest.raises(kind, match=message) as raised:
+        run_items([work("fail", "failing", error=error), endless], engine(), store)
+    assert "in fail\n" in "".join([str(raised.value), *getattr(raised.value, "__notes__", [])])
+    assert store.find(endless.key()) is None
+
+
+def test_a_lost_process_is_a_user_error_and_loses_no_checkpoint(tmp_path):
+    store = Store(tmp_path / "runs")
+    items = [work("die", name, deaths=1, seconds=0) for name in ("lost", "lost too")]
+    for _ in items:
+        with pytest.raises(UserError, match=r"process was lost \(exit code 1\).*run again to go on"):
+            run_items(items, engine(), store)
+        if all((store.partial(item.key()) / CHECKPOINTS / "latest").exists() for item in items):
+            break
+    folders = run_items(items, engine(), store)
+    assert [(folder / "lives").read_text() for folder in folders] == ["x", "x"]
+
+
+def test_an_interrupt_ends_all(tmp_path):
+    store, began = Store(tmp_path / "runs"), [tmp_path / "one", tmp_path / "two"]
+
+    def interrupt() -> None:
+        while not all(file.exists() for file in began):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        threading.Thread(target=interrupt, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            run_items([work("wait", file.name, began=str(file)) for file in began], engine(), store)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_items_end_with_a_command_that_is_killed(tmp_path):
+    code = f"""
+import os, pathlib
+os.sched_getaffinity = lambda process: {{0, 1}}
+from bench import sources
+sources.PACKAGES = ("bench", "baselines", "tests")
+from bench.engine import run_items
+from bench.store import Store
+from tests.test_process_engine import engine, work
+if __name__ == "__main__":
+    items = [work("wait", name, began=f"{tmp_path}/{{name}}") for name in ("one", "two")]
+    run_items(items, engine(), Store(pathlib.Path({str(tmp_path / "runs")!r})))
+"""
+    command = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[1])
+    wait_until(lambda: (tmp_path / "one").exists() and (tmp_path / "two").exists())
+    items = items_alive(command.pid)
+    assert len(items) == 2
+    command.kill()
+    command.wait()
+    wait_until(lambda: not any(item.is_running() for item in items))
+
+
+def wait_until(happened, seconds=60):
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_processes_of_other_sources_than_the_command_s_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(process_engine, "digest_of_all", lambda: "of sources before an edit")
+    items = [work("look_around", name, threads=1) for name in ("one", "two")]
+    with pytest.raises(UserError, match="the code was edited since this command began"):
+        run_items(items, engine(), Store(tmp_path / "runs"))
