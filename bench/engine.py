@@ -28,27 +28,36 @@ RAY_LOCAL_SETTINGS = {"RAY_AUTH_MODE": "disabled"}
 Work = Sequence[tuple[Item, str]]
 
 
-def run_items(items: Sequence[Item], engine: Engine, store: Store | None = None) -> list[Path]:
+def run_items(
+    items: Sequence[Item], engine: Engine, store: Store | None = None, ahead: Sequence[Item] = ()
+) -> list[Path]:
     """Result folders of `items`, in their order; finished ones are looked up, missing ones computed.
 
+    ahead: items of a later stage that can be computed already. Where items run side by side, and some of these are
+    missing, they are computed into the store too: later they would have the machine to themselves and not fill it.
     A failing item raises its own error at once and leaves its checkpoints alone; items that finished before it stay in
     the store. Raises UserError where `engine` asks for Ray and Ray cannot be had, or only for what is finished.
     """
     store = store or Store(STORE, engine.checkpoint_seconds)
-    keys = [item.key() for item in items]
-    missing = [index for index, key in enumerate(keys) if store.find(key) is None and key not in keys[:index]]
-    say(f"{len(items)} items, {len(items) - len(missing)} of them already in the store")
-    work = [(items[index], keys[index]) for index in missing]
+    keyed = [(item, item.key()) for item in items]
+    work = _missing(keyed, store)
+    say(f"{len(items)} items, {len(items) - len(work)} of them already in the store")
     if work and engine.kind == "finished":
         raise UserError(f"{work[0][0].name} is not finished - run the stage without --finished first")
-    chosen = choose(engine, [item for item, _ in work])
+    early = _missing([(item, item.key()) for item in ahead], store) if work else []
+    chosen = choose(engine, [item for item, _ in [*early, *work]])
     if chosen == "ray":
-        _ray(work, store, engine)
+        _ray([*early, *work], store, engine)
     elif chosen == "processes":
-        _processes(work, store, engine)
+        _processes([*early, *work], store, engine)
     else:
         _inline(work, store)
-    return [store.root / key for key in keys]
+    return [store.root / key for _, key in keyed]
+
+
+def _missing(keyed: Work, store: Store) -> list[tuple[Item, str]]:
+    """Those that are not in the store, each key once."""
+    return [(item, key) for key, item in {key: item for item, key in keyed}.items() if store.find(key) is None]
 
 
 def unfinished(items: Sequence[Item], engine: Engine) -> list[bool]:

@@ -338,11 +338,9 @@ class Lesions(Strict):
 class PhantomSam(Strict):
     """The small SAM of `pseudo.variant: phantom`: its sizes, its own phantoms, its training (METHOD A).
 
-    held_out: phantoms on which the finished network is measured. threads: processor cores; no other item of its stage
-    wants them.
+    held_out: phantoms on which the finished network is measured.
     """
 
-    threads: Count
     training: Lesions
     held_out: Lesions
     sizes: SamSizes

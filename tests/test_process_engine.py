@@ -85,6 +85,18 @@ def test_items_run_side_by_side_in_the_folder_of_the_command(tmp_path, monkeypat
     assert "[2/3] two: a line of two\n" in capfd.readouterr().out
 
 
+def test_what_a_later_stage_needs_is_computed_beside_and_not_alone(tmp_path):
+    store = Store(tmp_path / "runs")
+    later, now = (work("look_around", name, threads=1) for name in ("later", "now"))
+    assert run_items([now], engine("inline"), store, ahead=[later]) == [store.find(now.key())]
+    assert run_items([now], engine(), store, ahead=[later]) == [store.find(now.key())]
+    assert store.find(later.key()) is None, "nothing of this stage is missing"
+    shutil.rmtree(store.root / now.key())
+    assert run_items([now], engine(), store, ahead=[later]) == [store.find(now.key())]
+    facts = [json.loads((store.root / item.key() / "facts.json").read_text()) for item in (later, now)]
+    assert facts[0]["process"] != facts[1]["process"]
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "message"),
     [

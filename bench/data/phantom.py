@@ -91,10 +91,10 @@ def render(category: str, index: int, seed: int) -> Phantom:
     return Phantom(scan(echo, gain, scanner, rng), tuple(lesion.mask for lesion in lesions))
 
 
-def render_all(jobs: Sequence[tuple[str, int]], seed: int) -> Iterator[Phantom]:
-    """The phantoms of (category, index) in order, rendered ahead by processes where there are many; see `render`."""
-    processes = min(len(os.sched_getaffinity(0)), max(len(jobs) // PROCESS_JOBS, 1))
-    yield from in_order(render, [(category, index, seed) for category, index in jobs], processes)
+def render_all(jobs: Sequence[tuple[str, int]], seed: int, processes: int) -> Iterator[Phantom]:
+    """The phantoms of (category, index) in order; see `render`. Many are rendered ahead by up to so many processes."""
+    worthwhile = min(processes, max(len(jobs) // PROCESS_JOBS, 1))
+    yield from in_order(render, [(category, index, seed) for category, index in jobs], worthwhile)
 
 
 def write(raw: Path, counts: Mapping[str, int], seed: int) -> None:
@@ -109,7 +109,7 @@ def write(raw: Path, counts: Mapping[str, int], seed: int) -> None:
     with replacing_folder(raw) as folder:
         for category in counts:
             (folder / category).mkdir()
-        rendered = track(render_all(jobs, seed), "phantoms", len(jobs))
+        rendered = track(render_all(jobs, seed, len(os.sched_getaffinity(0))), "phantoms", len(jobs))
         for (category, index), phantom in zip(jobs, rendered, strict=True):
             _save(folder / category, f"{category} ({index})", phantom)
 

@@ -47,7 +47,8 @@ def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
     seed = recipe.training.seed
     with seeded_initialisation(SAM_PHANTOM, "weights", seed):
         model = build_sam(recipe.sizes).to(where.device)
-    data = prompted(list(lesions(recipe.training, "phantoms to train on")), model, where)
+    processes = settings["threads"]
+    data = prompted(list(lesions(recipe.training, "phantoms to train on", processes)), model, where)
     trained, history = train_on_boxes(
         SAM_PHANTOM,
         model,
@@ -60,17 +61,17 @@ def run(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
     history.to_csv(out / "history.csv", index=False)
     save_checkpoint(trained, out / CHECKPOINT)
     segmenter = SamSegmenter("phantom", out / CHECKPOINT, out, settings["device"], sizes=recipe.sizes)
-    unseen = list(lesions(recipe.held_out, "phantoms to measure on"))
+    unseen = list(lesions(recipe.held_out, "phantoms to measure on", processes))
     judged = {"mask_iou": measured(segmenter, unseen), "ellipse_iou": measured(EllipseSegmenter(), unseen)}
     say(f"{SAM_PHANTOM}: mask IoU {judged['mask_iou']:.1f} % with true boxes on {len(unseen)} unseen lesions")
     write_json(out / "segmenter.json", {"name": segmenter.name, "lesions": len(unseen), **judged})
 
 
-def lesions(wanted: Lesions, what: str) -> Iterator[Lesion]:
-    """Render the phantoms of a seed; one that has two lesions is given twice."""
+def lesions(wanted: Lesions, what: str, processes: int) -> Iterator[Lesion]:
+    """Render the phantoms of a seed, by up to so many processes; one that has two lesions is given twice."""
     kinds = {"benign": wanted.benign, "malignant": wanted.malignant}
     jobs = [(category, number) for category, count in kinds.items() for number in range(1, count + 1)]
-    for phantom in track(render_all(jobs, wanted.seed), what, len(jobs)):
+    for phantom in track(render_all(jobs, wanted.seed, processes), what, len(jobs)):
         image = np.repeat(phantom.image[..., None], 3, axis=2)
         for mask in phantom.masks:
             yield image, mask

@@ -6,6 +6,7 @@ from bench.nets.weights import pins
 from bench.paths import Paths
 from bench.settings import Settings
 from bench.stages.common import machine, run_and_lay_out
+from bench.stages.segmenter import segmenter_items
 from bench.store import Item
 
 
@@ -33,4 +34,4 @@ def run(paths: Paths, settings: Settings) -> None:
                 modules=(f"baselines.{method}",),
             )
             items.append((f"{method}/{seeds.name}", item))
-    run_and_lay_out(items, settings.engine, paths.cams)
+    run_and_lay_out(items, settings.engine, paths.cams, ahead=segmenter_items(settings))

@@ -1,7 +1,7 @@
 """What the stages that run items share: resolving the device, laying results out."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bench.engine import on_cluster, run_items
@@ -36,14 +36,18 @@ def _device(engine: Engine) -> str:
 
 
 def run_and_lay_out(
-    items: Iterable[tuple[str, Item]], engine: Engine, folder: Path, notes: dict[str, str] | None = None
+    items: Iterable[tuple[str, Item]],
+    engine: Engine,
+    folder: Path,
+    notes: dict[str, str] | None = None,
+    ahead: Sequence[Item] = (),
 ) -> None:
     """Run the items and make `folder` of their results, each at its relative place.
 
-    notes: further small text files by relative path (why a row could not run).
+    notes: further small text files by relative path (why a row could not run). ahead: as in `run_items`.
     """
     pairs = list(items)
-    results = run_items([item for _, item in pairs], engine)
+    results = run_items([item for _, item in pairs], engine, ahead=ahead)
     with replacing_folder(folder) as out:
         for (place, _), result in zip(pairs, results, strict=True):
             # The record differs from run to run by its times.

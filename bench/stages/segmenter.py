@@ -14,21 +14,24 @@ NOTE = "note.txt"
 
 def run(paths: Paths, settings: Settings) -> None:
     """Write sam_phantom/, or note.txt."""
-    items, notes, engine = [], {}, settings.engine
-    if settings.pseudo.trained_here and settings.segmenter:
-        engine = engine.model_copy(update={"threads": settings.segmenter.threads})
-        item = Item(
+    notes, items = {}, segmenter_items(settings)
+    if not items and settings.pseudo.segmenter == "sam":
+        notes[NOTE] = f"nothing is trained: the checkpoint of SAM {settings.pseudo.variant} is used"
+    elif not items:
+        notes[NOTE] = f"nothing is trained: the segmenter is {settings.pseudo.segmenter}"
+    run_and_lay_out([(item.name, item) for item in items], settings.engine, paths.segmenter, notes)
+
+
+def segmenter_items(settings: Settings) -> list[Item]:
+    """The training, where the settings ask for one. It needs nothing of another stage."""
+    if not (settings.pseudo.trained_here and settings.segmenter):
+        return []
+    recipe = settings.segmenter
+    return [
+        Item(
             name=SAM_PHANTOM,
             function="bench.items.segmenter:run",
-            settings={
-                **settings.segmenter.model_dump(),
-                **machine(engine, settings.segmenter.optimisation.precision),
-            },
+            settings={**recipe.model_dump(), **machine(settings.engine, recipe.optimisation.precision)},
             inputs={},
         )
-        items.append((SAM_PHANTOM, item))
-    elif settings.pseudo.segmenter == "sam":
-        notes[NOTE] = f"nothing is trained: the checkpoint of SAM {settings.pseudo.variant} is used"
-    else:
-        notes[NOTE] = f"nothing is trained: the segmenter is {settings.pseudo.segmenter}"
-    run_and_lay_out(items, engine, paths.segmenter, notes)
+    ]

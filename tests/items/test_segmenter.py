@@ -100,7 +100,7 @@ def test_every_lesion_is_one_prompt(monkeypatch):
         return Phantom(image, tuple(masks[: 1 + (number == 2)]))
 
     monkeypatch.setattr("bench.data.phantom.render", rendered)
-    found = list(lesions(Lesions(seed=5, benign=3, malignant=1), "test"))
+    found = list(lesions(Lesions(seed=5, benign=3, malignant=1), "test", 1))
     assert sorted(asked) == [("benign", 1, 5), ("benign", 2, 5), ("benign", 3, 5), ("malignant", 1, 5)]
     assert [image[0, 0].tolist() for image, _ in found] == [[1] * 3, [2] * 3, [2] * 3, [3] * 3, [1] * 3]
     assert [box_of(mask) for _, mask in found] == [(0, 0, 0, 0)] * 2 + [(1, 0, 1, 0)] + [(0, 0, 0, 0)] * 2

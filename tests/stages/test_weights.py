@@ -21,7 +21,7 @@ def settings_of(monkeypatch):
     """Function: name of a profile -> settings of its items by name, nothing is run."""
     found: list[Item] = []
 
-    def collect(items, *_):
+    def collect(items, *_, ahead=()):
         found.extend(item for _, item in items)
 
     for stage in (cams, pseudo, training):
