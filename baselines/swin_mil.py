@@ -7,7 +7,7 @@ Chosen: both are scored: the fusion map at 0.5 as it is, and the fusion map (mea
 ImageNet weights and normalisation (the official H&E constants fit no ultrasound). Deviations: Adam with the official
 code's learning rate 0.00001, heads a hundredth of it, weight decay 0.0005, since the paper's 0.001 in all likelihood
 diverges on a Swin transformer; augmentation is the paper's, rotation included. Without pretrained weights that rate
-learns nothing: those profiles use one rate of 0.0003 or 0.0005 for all layers, small ones also more epochs.
+learns nothing: those profiles use one rate of 0.0003 to 0.001 for all layers, small ones also more epochs.
 Cost: three stages of a Swin-T; less than a ResNet50.
 """
 

@@ -5,7 +5,8 @@ Unclear: which VGG16 (strides, head), initialisation, training recipe, CAM scale
 Chosen: OAA's VGG16 of stride 8 (`layout: plain` is Zhou's literal one of stride 32), ImageNet weights, CAM without
 square root, scales and mirror images as for ResNet50-CAM, threshold 0.20 (a fifth of the map's maximum, as Zhou et al.;
 PSA cuts the square root there). Deviation: the learning rate is 0.0001, because the paper's 0.001 with Adam kills a
-VGG16 without BatchNorm; with BatchNorm, which only networks without pretrained weights have, it is the paper's.
+VGG16 without BatchNorm; with BatchNorm, which only networks without pretrained weights have, it is the paper's (in the
+narrow one of `phantom` twice that).
 Cost: one VGG16 at stride 8; the most arithmetic of the plain CAM classifiers.
 """
 
