@@ -1,6 +1,4 @@
-"""Where items run: `inline` one after the other in this process, `processes` side by side on this machine's processor,
-`ray` side by side on this machine or a cluster.
-"""
+"""Where items run: inline, one after the other in this process, or side by side, in processes or on Ray."""
 
 import importlib.util
 import os
@@ -33,10 +31,11 @@ def run_items(
 ) -> list[Path]:
     """Result folders of `items`, in their order; finished ones are looked up, missing ones computed.
 
-    ahead: items of a later stage that can be computed already. Where items run side by side, and some of these are
-    missing, they are computed into the store too: later they would have the machine to themselves and not fill it.
+    ahead: items of a later stage that can be computed already. Where `items` run in processes, they are computed into
+    the store beside them: later they would have the machine to themselves and not fill it.
     A failing item raises its own error at once and leaves its checkpoints alone; items that finished before it stay in
-    the store. Raises UserError where `engine` asks for Ray and Ray cannot be had, or only for what is finished.
+    the store. Raises UserError where `engine` asks for Ray and Ray cannot be had, or only for what is finished, and
+    where the process of an item is lost.
     """
     store = store or Store(STORE, engine.checkpoint_seconds)
     keyed = [(item, item.key()) for item in items]
@@ -45,19 +44,22 @@ def run_items(
     if work and engine.kind == "finished":
         raise UserError(f"{work[0][0].name} is not finished - run the stage without --finished first")
     early = _missing([(item, item.key()) for item in ahead], store) if work else []
-    chosen = choose(engine, [item for item, _ in [*early, *work]])
-    if chosen == "ray":
-        _ray([*early, *work], store, engine)
-    elif chosen == "processes":
-        _processes([*early, *work], store, engine)
+    if choose(engine, [item for item, _ in [*early, *work]]) == "processes":
+        _processes(work, store, engine, early)
+    elif choose(engine, [item for item, _ in work]) == "ray":
+        _ray(work, store, engine)
     else:
         _inline(work, store)
     return [store.root / key for _, key in keyed]
 
 
 def _missing(keyed: Work, store: Store) -> list[tuple[Item, str]]:
-    """Those that are not in the store, each key once."""
-    return [(item, key) for key, item in {key: item for item, key in keyed}.items() if store.find(key) is None]
+    """Those that are not in the store, the first of each key."""
+    found: dict[str, Item] = {}
+    for item, key in keyed:
+        if store.find(key) is None:
+            found.setdefault(key, item)
+    return [(item, key) for key, item in found.items()]
 
 
 def unfinished(items: Sequence[Item], engine: Engine) -> list[bool]:
@@ -70,8 +72,8 @@ def choose(engine: Engine, missing: Sequence[Item]) -> Literal["inline", "proces
     """The kind of engine that computes `missing`.
 
     "auto" takes Ray where it is installed and can help: on a cluster, and on this machine when several items are
-    missing and there is room for more than one. Without Ray, and with "processes", these run on this machine in
-    processes; but GPUs are Ray's to hand out.
+    missing and there is room for more than one. "processes" differs on this machine's processor, where it takes
+    processes instead, as "auto" does without Ray; GPUs are Ray's to hand out.
     Raises UserError when Ray is asked for and is not installed.
     """
     if engine.kind == "ray" and not _installed():
@@ -122,10 +124,10 @@ def _inline(work: Work, store: Store) -> None:
         say(f"{place}: done in {time.monotonic() - start:.0f} s")
 
 
-def _processes(work: Work, store: Store, engine: Engine) -> None:
+def _processes(work: Work, store: Store, engine: Engine, ahead: Work) -> None:
     from bench.process_engine import run
 
-    run(work, store, slots_here(engine, work[0][0]))
+    run(work, store, slots_here(engine, work[0][0]), ahead)
 
 
 def _ray(work: Work, store: Store, engine: Engine) -> None:

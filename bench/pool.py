@@ -1,6 +1,7 @@
 """Work on many images spread over processes, results in order. Imports neither torch nor pandas."""
 
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -44,8 +45,8 @@ def in_order(work: Callable[..., R], tasks: Iterable[tuple[Any, ...]], processes
             yield waiting.popleft().result()
     except BrokenProcessPool as error:
         raise UserError(
-            "a process of this item died, perhaps for want of memory - free some and run again, or lower "
-            "engine.threads, which trains every network anew"
+            "a process at work died, perhaps for want of memory - free some and run again, or with fewer cores: by "
+            "`taskset`, or for an item by engine.threads, which trains every network anew"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
@@ -62,6 +63,8 @@ _digest = cache(source_digest)
 
 
 def _begin() -> None:
+    # Ctrl-C reaches every process of a command; the one that was given it ends these.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     end_with_parent()
 

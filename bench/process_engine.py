@@ -2,19 +2,24 @@
 
 The processes are forked from one that has imported what the items need and has computed nothing yet: imports are paid
 once, and no state passes from an item to the next. Ray does the same with GPUs, on clusters and after losses; its start
-takes longer than that of a small stage's work.
+takes longer than a small stage's work.
 """
 
 import io
 import multiprocessing
-import pickle
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
+from multiprocessing.reduction import ForkingPickler
 
 from bench.engine import Work
 from bench.errors import UserError
@@ -25,69 +30,109 @@ from bench.sources import EDITED, digest_of_all
 from bench.store import Item, Store
 
 LINE, FAILED, DONE = "line", "failed", "done"
+LOST = (
+    "perhaps for want of memory - run again to go on from its last checkpoint, with fewer items at once "
+    "(engine.kind: inline)"
+)
+# How long processes that are told to end may take to clear up behind them.
+END_SECONDS = 5.0
 
 
-def run(work: Work, store: Store, slots: int) -> None:
+@dataclass(frozen=True)
+class Running:
+    """An item's process, what to call the item, when it began, and whether this stage can do without it."""
+
+    process: ForkServerProcess
+    place: str
+    start: float
+    ahead: bool
+
+
+def run(work: Work, store: Store, slots: int, ahead: Work = ()) -> None:
     """Compute all of `work` into `store`, at most `slots` items at once, in their order.
 
     An item that raises ends the run with its own error, as does one whose process is lost (UserError); items that
-    finished stay in the store, the others end at once and keep their checkpoints.
+    finished stay in the store, the others end and keep their checkpoints. ahead: further items, which begin first
+    because they would be long alone; where one fails, that is its own stage's matter.
     """
     with refusals_explained(store.root):
         store.root.mkdir(parents=True, exist_ok=True)
+    places = [f"[ahead] {item.name}" for item, _ in ahead]
+    places += [f"[{number}/{len(work)}] {item.name}" for number, (item, _) in enumerate(work, 1)]
+    together = [*ahead, *work]
     # Forking this process could hang: PyTorch may have started its threads here.
-    forked = multiprocessing.get_context("forkserver")
-    forked.set_forkserver_preload(sorted({name for item, _ in work for name in modules(item)}))
+    forking = multiprocessing.get_context("forkserver")
+    # The sources are read before all else: what is edited after that is not imported.
+    forking.set_forkserver_preload(
+        ["bench.sources", "bench.process_engine", *sorted({name for item, _ in together for name in imported(item)})]
+    )
     sources = digest_of_all()
-    waiting = deque((f"[{number}/{len(work)}] {item.name}", item, key) for number, (item, key) in enumerate(work, 1))
-    running: dict[Connection, tuple[str, float, ForkServerProcess]] = {}
+    waiting = deque(zip(places, together, strict=True))
+    running: dict[Connection, Running] = {}
     try:
         while waiting or running:
             while waiting and len(running) < slots:
-                place, item, key = waiting.popleft()
-                ours, theirs = forked.Pipe(duplex=False)
+                place, (item, key) = waiting.popleft()
                 item.refuse_changed_inputs(key)
-                process = forked.Process(target=_compute, args=(theirs, store, item, key, sources), name=item.name)
-                process.start()
+                ours, theirs = forking.Pipe(duplex=False)
+                process = forking.Process(target=_compute, args=(theirs, store, item, key, sources), name=item.name)
+                with _server_at_work():
+                    process.start()
+                running[ours] = Running(process, place, time.monotonic(), place in places[: len(ahead)])
                 theirs.close()
                 say(place)
-                running[ours] = place, time.monotonic(), process
             for ready in wait(running.keys()):
                 assert isinstance(ready, Connection)
-                if _ended(ready, *running[ready]):
+                if _ended(ready, running[ready]):
                     del running[ready]
     finally:
-        for _, _, process in running.values():
-            process.kill()
-        for connection, (_, _, process) in running.items():
-            process.join()
-            connection.close()
+        _end(running)
 
 
-def modules(item: Item) -> tuple[str, ...]:
-    """What is imported to run an item."""
+def imported(item: Item) -> tuple[str, ...]:
+    """The modules that an item needs."""
     return item.function.split(":")[0], *item.modules
 
 
-def _ended(connection: Connection, place: str, start: float, process: ForkServerProcess) -> bool:
+@contextmanager
+def _server_at_work() -> Iterator[None]:
+    """Inside, processes can be forked. Raises UserError where the process that they are forked from was lost.
+
+    It and all that it forks do not hear Ctrl-C, which reaches every process of a command: the command ends them.
+    """
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.signal(signal.SIGINT, before)
+        yield
+    except (EOFError, OSError) as error:
+        raise UserError(
+            "the process from which items are forked was lost - what it printed above says why; else run again, "
+            "or with engine.kind: inline"
+        ) from error
+
+
+def _ended(connection: Connection, running: Running) -> bool:
     """Take what an item's process has to say; whether that was its last. Raises what the item raised."""
     try:
         kind, content = connection.recv()
-    except EOFError:
-        process.join()
-        raise UserError(
-            f"{place}: its process was lost ({_how(process.exitcode)}), perhaps for want of memory - run again to go on"
-            " from its last checkpoint, with fewer items at once (engine.kind: inline)"
-        ) from None
+    except (EOFError, OSError):
+        running.process.join()
+        how = _how(running.process.exitcode)
+        kind, content = FAILED, UserError(f"{running.place}: its process was lost ({how}), {LOST}")
     if kind == LINE:
-        say(f"{place}: {content}")
+        say(f"{running.place}: {content}")
         return False
-    process.join()
+    running.process.join()
     connection.close()
-    if kind == FAILED:
-        say(f"{place}: failed")
+    if kind == DONE:
+        say(f"{running.place}: done in {time.monotonic() - running.start:.0f} s")
+        return True
+    if not running.ahead:
         raise content
-    say(f"{place}: done in {time.monotonic() - start:.0f} s")
+    say(f"{running.place}: failed; the stage that needs it will say why")
     return True
 
 
@@ -97,44 +142,64 @@ def _how(code: int | None) -> str:
     return f"exit code {code}"
 
 
+def _end(running: dict[Connection, Running]) -> None:
+    """End what still runs: asked to, so that it clears up behind it, and killed where that takes too long."""
+    until = time.monotonic() + END_SECONDS
+    for one in running.values():
+        one.process.terminate()
+    for connection, one in running.items():
+        one.process.join(max(until - time.monotonic(), 0))
+        one.process.kill()
+        one.process.join()
+        connection.close()
+
+
 def _compute(connection: Connection, store: Store, item: Item, key: str, sources: str) -> None:
     """Compute one item in this process and send what it prints, line by line, and how it ended."""
-    # Ctrl-C reaches every process of the command; the one that was given it ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     end_with_parent()
-    sys.stdout = _Lines(connection)
-    try:
-        if digest_of_all() != sources:
-            raise UserError(f"the code {EDITED}")
-        store.compute(item, key)
-    except BaseException as error:
-        _send_error(connection, item, error)
-    else:
-        connection.send((DONE, None))
+    sys.stdout = lines = _Lines(connection)
+    # Whoever started this process may have ended.
+    with suppress(BrokenPipeError):
+        try:
+            if digest_of_all() != sources:
+                raise UserError(f"the code {EDITED}")
+            store.compute(item, key)
+            lines.end()
+        except BaseException as error:
+            connection.send((FAILED, _sendable(error, item)))
+        else:
+            connection.send((DONE, None))
 
 
-def _send_error(connection: Connection, item: Item, error: BaseException) -> None:
-    """Send an error with its traceback as a note; its text where it cannot be sent itself."""
+def _sendable(error: BaseException, item: Item) -> BaseException:
+    """The error with its traceback as a note; only its text where it cannot be sent itself."""
     text = f"{item.name}, in a process of its own:\n{''.join(traceback.format_exception(error))}"
     error.add_note(text)
     try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301
+        ForkingPickler.loads(ForkingPickler.dumps(error))
     except Exception:  # both run the error's own code
-        error = RuntimeError(text)
-    connection.send((FAILED, error))
+        return RuntimeError(text)
+    return error
 
 
 class _Lines(io.TextIOBase):
     """Standard output of an item's process: whole lines go to the process that started it."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection, self._begun = connection, ""
+        self._connection, self._begun, self._lock = connection, "", threading.Lock()
 
     def writable(self) -> bool:
         return True
 
     def write(self, text: str) -> int:
-        *lines, self._begun = (self._begun + text).split("\n")
-        for line in lines:
-            self._connection.send((LINE, line))
+        with self._lock:
+            *lines, self._begun = (self._begun + text).split("\n")
+            for line in lines:
+                self._connection.send((LINE, line))
         return len(text)
+
+    def end(self) -> None:
+        """Send a line that has begun."""
+        if self._begun:
+            self.write("\n")

@@ -464,7 +464,8 @@ class Controls(Strict):
 class Engine(Strict):
     """Where items run. `device` and `threads` are in the keys of networks: they change the last bits; the rest is not.
 
-    kind: "finished" computes nothing; rows that are not in the run store are gaps (bench.stages.training).
+    kind: see bench.engine.choose. "finished" computes nothing; rows that are not in the run store are gaps
+    (bench.stages.training).
     threads: processor cores of an item. gpus_per_item: the share of a GPU that an item takes when it computes on one.
     checkpoint_seconds: least time between two checkpoints of one training; 0 keeps one every epoch.
     """

@@ -67,7 +67,7 @@ def machine_of(monkeypatch):
         ("ray", 0, {"cores": 1}, "inline"),
     ],
 )
-def test_ray_is_taken_where_it_can_help(machine_of, kind, missing, pretended, expected):
+def test_items_run_side_by_side_where_that_can_help(machine_of, kind, missing, pretended, expected):
     machine_of(**pretended)
     assert choose(settings(kind), [CPU] * missing) == expected
 
@@ -127,8 +127,8 @@ def test_a_cluster_may_have_the_gpus_that_this_machine_lacks(machine_of):
         machine(settings("inline", "cuda"))
 
 
-def test_every_profile_leaves_the_choice_to_the_machine():
-    """The demo's items are so short that Ray's start would take longer than they."""
+def test_every_profile_leaves_the_choice_to_the_machine_and_the_demo_leaves_ray_out():
+    """Its items are so short that Ray's start would be a large part of a stage."""
     content = yaml.safe_load((Path(__file__).resolve().parents[1] / "params.yaml").read_text(encoding="utf-8"))
     kinds = {profile: content[profile]["engine"]["kind"] for profile in content["profiles"]}
     assert kinds.pop("phantom") == "processes"

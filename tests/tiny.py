@@ -36,6 +36,7 @@ def params() -> dict[str, Any]:
     profile = json.loads(json.dumps(original["phantom"]))  # without YAML's shared nodes
     profile["data"].update(benign=20, malignant=10, normal=14)
     profile["prepare"]["image_size"] = 32
+    # Not as many processes as the machine has cores.
     profile["engine"]["kind"] = "inline"
     shorter = {"epochs": 2, "batch_size": 8, "precision": "fp32"}
     # The demo's classifiers compute in bfloat16, and must repeat themselves there too.

@@ -1,4 +1,4 @@
-"""Ratios of two ways to the same result: `python -m bench.benchmarks [crf|cams|sam|training]`.
+"""Ratios of two ways to the same result: `python -m bench.benchmarks [crf|cams|sam|training|engines]`.
 
 Seconds tell about this machine and what else runs on it; the ratio is what counts.
 """
@@ -11,7 +11,7 @@ from typing import get_args
 
 import pandas as pd
 
-from bench.benchmarks import cams, crf, sam, training
+from bench.benchmarks import cams, crf, engines, sam, training
 from bench.benchmarks.repro import nothing_to_do
 from bench.benchmarks.timing import Comparison
 from bench.errors import UserError
@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, Measure] = {
     "cams": cams.measure,
     "sam": sam.measure,
     "training": training.measure,
+    "engines": engines.measure,
 }
 
 

@@ -38,7 +38,7 @@ AREAS = (0.024, 0.14)
 PAIR_AREAS = (0.024, 0.06)
 PAIR_SHARE = 0.05
 PLACEMENTS = 40
-# Starting a process takes as long as rendering some twenty phantoms.
+# Phantoms for a process to be worth its start, which takes as long as rendering some twenty.
 PROCESS_JOBS = 50
 Bools = NDArray[np.bool_]
 
@@ -92,7 +92,7 @@ def render(category: str, index: int, seed: int) -> Phantom:
 
 
 def render_all(jobs: Sequence[tuple[str, int]], seed: int, processes: int) -> Iterator[Phantom]:
-    """The phantoms of (category, index) in order; see `render`. Many are rendered ahead by up to so many processes."""
+    """The phantoms of (category, index), in order; see `render`. Of many, up to `processes` are rendered at once."""
     worthwhile = min(processes, max(len(jobs) // PROCESS_JOBS, 1))
     yield from in_order(render, [(category, index, seed) for category, index in jobs], worthwhile)
 

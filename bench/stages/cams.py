@@ -1,4 +1,7 @@
-"""Train every weakly supervised method on images and labels, and extract CAMs of V (paper, section II-A)."""
+"""Train every weakly supervised method on images and labels, and extract CAMs of V (paper, section II-A).
+
+Where items run in processes, the small SAM of the stage `segmenter` is trained beside them, for the run store.
+"""
 
 from bench.data.images import INDEX, STORE
 from bench.methods import methods

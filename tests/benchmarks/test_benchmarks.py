@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from segment_anything import sam_model_registry
 
-from bench.benchmarks import cams, crf, sam, training
+from bench.benchmarks import cams, crf, engines, sam, training
 from bench.benchmarks.__main__ import main, stages, table
 from bench.benchmarks.timing import Comparison
 from bench.settings import PARAMS, load
@@ -39,10 +39,12 @@ def test_every_benchmark_prints_a_ratio(monkeypatch, capsys):
     monkeypatch.setattr(cams, "ROUNDS", 1)
     monkeypatch.setattr(training, "PROFILE", {"cpu": "phantom"})
     monkeypatch.setattr(training, "ROUNDS", 1)
+    monkeypatch.setattr(engines, "EPOCHS", 1)
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
     assert main(["--images", "2"]) == 0
     output = capsys.readouterr().out
     assert "% of the masks' pixels agree" in output
-    lines = output.splitlines()[-5:]
+    lines = output.splitlines()[-6:]
     assert lines[0].startswith("| DenseCRF, 2 phantoms ")
     assert lines[1].startswith("| CAMs, 2 images, ResNet18, 32 px ")
     for line, precision in zip(lines[2:4], ("fp32", "bf16"), strict=True):
@@ -50,6 +52,7 @@ def test_every_benchmark_prints_a_ratio(monkeypatch, capsys):
         assert f"| batches, fused attention, {precision} " in line
     full = load("phantom", ROOT / PARAMS).train.common.optimisation.batch_size
     assert lines[4].startswith(f"| resnet18 U-Net, 64 px, an epoch of {full} images, cpu ")
+    assert lines[5].startswith("| 4 trainings of sam_phantom on 2 phantoms, 1 epochs ")
     assert all(re.search(r"\| \d+\.\d\d +\|$", line) for line in lines)
 
 

@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
+from bench.data import phantom as phantom_module
 from bench.data.bmode import envelope
-from bench.data.phantom import Phantom, render, write
+from bench.data.phantom import Phantom, render, render_all, write
 
 COUNT = 24
 
@@ -30,6 +31,15 @@ def test_a_phantom_depends_on_seed_category_and_index_alone(phantoms: Mapping[st
     np.testing.assert_array_equal(again.masks, phantoms["malignant"][2].masks)
     others = [render("malignant", 3, 8), render("malignant", 4, 7), render("benign", 3, 7)]
     assert all(not np.array_equal(other.image, again.image) for other in others)
+
+
+def test_processes_render_the_same_in_order(phantoms: Mapping[str, list[Phantom]], monkeypatch) -> None:
+    monkeypatch.setattr(phantom_module, "PROCESS_JOBS", 2)
+    jobs = [(category, index) for index in (2, 1) for category in ("normal", "malignant", "benign")]
+    rendered = list(render_all(jobs, 7, 2))
+    for (category, index), one in zip(jobs, rendered, strict=True):
+        np.testing.assert_array_equal(one.image, phantoms[category][index - 1].image)
+        assert len(one.masks) == len(phantoms[category][index - 1].masks)
 
 
 def test_an_unknown_category_is_refused() -> None:

@@ -1,0 +1,3 @@
+"""Work for the engines' tests that cannot even be imported."""
+
+raise NameError("half a file")
