@@ -16,7 +16,8 @@ from bench.store import Item
 def run(paths: Paths, settings: Settings) -> None:
     """Write <method>/<run>/ for every method of the profile and every seed."""
     items = []
-    for method, options in settings.cams.items():
+    # Longest first, as far as epochs tell: side by side, all have then ended soonest.
+    for method, options in sorted(settings.cams.items(), key=lambda one: -one[1]["optimisation"]["epochs"]):
         weights = pins(methods()[method].settings.model_validate(options))
         for seeds in settings.seeds.runs:
             item = Item(
