@@ -12,12 +12,12 @@ from bench.settings import PARAMS, load
 from bench.sources import ROOT
 from bench.store import Item, Store
 
-ITEMS, PHANTOMS, EPOCHS = 4, 60, 2
+ITEMS, PHANTOMS, EPOCHS = 4, 200, 2
 PROFILE = "phantom"
 
 
 def measure(images: int | None) -> list[Comparison]:
-    """Time four trainings of the demo's small SAM, each on `images` phantoms (60 when None), from start to end."""
+    """Time four trainings of the demo's small SAM, each on `images` phantoms (200 when None), from start to end."""
     count, cores = images or PHANTOMS, len(os.sched_getaffinity(0))
     one_by_one = _time("inline", cores, count)
     side_by_side = _time("processes", 1, count)
