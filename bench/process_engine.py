@@ -57,28 +57,27 @@ def run(work: Work, store: Store, slots: int, ahead: Work = ()) -> None:
     """
     with refusals_explained(store.root):
         store.root.mkdir(parents=True, exist_ok=True)
-    places = [f"[ahead] {item.name}" for item, _ in ahead]
-    places += [f"[{number}/{len(work)}] {item.name}" for number, (item, _) in enumerate(work, 1)]
-    together = [*ahead, *work]
+    waiting = deque((f"[ahead] {item.name}", True, item, key) for item, key in ahead)
+    waiting.extend(
+        (f"[{number}/{len(work)}] {item.name}", False, item, key) for number, (item, key) in enumerate(work, 1)
+    )
     # Forking this process could hang: PyTorch may have started its threads here.
     forking = multiprocessing.get_context("forkserver")
     # The sources are read before all else: what is edited after that is not imported.
-    forking.set_forkserver_preload(
-        ["bench.sources", "bench.process_engine", *sorted({name for item, _ in together for name in imported(item)})]
-    )
+    modules = sorted({module for item, _ in (*ahead, *work) for module in item.imported})
+    forking.set_forkserver_preload(["bench.sources", "bench.process_engine", *modules])
     sources = digest_of_all()
-    waiting = deque(zip(places, together, strict=True))
     running: dict[Connection, Running] = {}
     try:
         while waiting or running:
             while waiting and len(running) < slots:
-                place, (item, key) = waiting.popleft()
+                place, early, item, key = waiting.popleft()
                 item.refuse_changed_inputs(key)
                 ours, theirs = forking.Pipe(duplex=False)
                 process = forking.Process(target=_compute, args=(theirs, store, item, key, sources), name=item.name)
                 with _server_at_work():
                     process.start()
-                running[ours] = Running(process, place, time.monotonic(), place in places[: len(ahead)])
+                running[ours] = Running(process, place, time.monotonic(), early)
                 theirs.close()
                 say(place)
             for ready in wait(running.keys()):
@@ -87,11 +86,6 @@ def run(work: Work, store: Store, slots: int, ahead: Work = ()) -> None:
                     del running[ready]
     finally:
         _end(running)
-
-
-def imported(item: Item) -> tuple[str, ...]:
-    """The modules that an item needs."""
-    return item.function.split(":")[0], *item.modules
 
 
 @contextmanager

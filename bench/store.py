@@ -74,13 +74,18 @@ class Item:
     modules: tuple[str, ...] = field(default=())
     aside: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def imported(self) -> tuple[str, ...]:
+        """The modules that it is run with: its function's, and those that this loads by name."""
+        return self.function.split(":")[0], *self.modules
+
     def key(self) -> str:
         """SHA-256 (hex) of everything that decides the result."""
         content = {
             "function": self.function,
             "settings": self.settings,
             "inputs": {name: digest(path) for name, path in sorted(self.inputs.items())},
-            "sources": source_digest(self.function.split(":")[0], *self.modules),
+            "sources": source_digest(*self.imported),
             "packages": {package: importlib.metadata.version(package) for package in PACKAGES},
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
