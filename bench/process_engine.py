@@ -40,10 +40,11 @@ END_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Running:
-    """An item's process, what to call the item, when it began, and whether this stage can do without it."""
+    """An item's process, what to call the item, its key, when it began, and whether this stage can do without it."""
 
     process: ForkServerProcess
     place: str
+    key: str
     start: float
     ahead: bool
 
@@ -77,7 +78,7 @@ def run(work: Work, store: Store, slots: int, ahead: Work = ()) -> None:
                 process = forking.Process(target=_compute, args=(theirs, store, item, key, sources), name=item.name)
                 with _server_at_work():
                     process.start()
-                running[ours] = Running(process, place, time.monotonic(), early)
+                running[ours] = Running(process, place, key, time.monotonic(), early)
                 theirs.close()
                 say(place)
             for ready in wait(running.keys()):
@@ -85,7 +86,7 @@ def run(work: Work, store: Store, slots: int, ahead: Work = ()) -> None:
                 if _ended(ready, running[ready]):
                     del running[ready]
     finally:
-        _end(running)
+        _end(running, store)
 
 
 @contextmanager
@@ -136,8 +137,8 @@ def _how(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _end(running: dict[Connection, Running]) -> None:
-    """End what still runs: asked to, so that it clears up behind it, and killed where that takes too long."""
+def _end(running: dict[Connection, Running], store: Store) -> None:
+    """End what still runs: asked to, killed where that takes too long; either may happen before it could clear up."""
     until = time.monotonic() + END_SECONDS
     for one in running.values():
         one.process.terminate()
@@ -146,6 +147,7 @@ def _end(running: dict[Connection, Running]) -> None:
         one.process.kill()
         one.process.join()
         connection.close()
+        store.clear(one.key)
 
 
 def _compute(connection: Connection, store: Store, item: Item, key: str, sources: str) -> None:

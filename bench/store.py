@@ -155,7 +155,6 @@ class Store:
         Raises HeldError when another process computes the item and `wait` is false.
         """
         finished, partial = self.root / key, self.partial(key)
-        checkpoints = partial / CHECKPOINTS
         with refusals_explained(finished), self.lock(key, wait):
             if self.find(key):
                 return finished
@@ -167,9 +166,18 @@ class Store:
                     self._fill(item, partial)
                 (partial / OUT).replace(finished)
             finally:
-                leftover = partial / OUT if checkpoints.is_dir() and not finished.is_dir() else partial
-                shutil.rmtree(leftover, ignore_errors=True)
+                self._clear(key)
         return finished
+
+    def clear(self, key: str) -> None:
+        """Remove what a killed attempt at an item left, its checkpoints excepted, where no process computes it."""
+        with suppress(HeldError, OSError), self.lock(key, wait=False):
+            self._clear(key)
+
+    def _clear(self, key: str) -> None:
+        partial = self.partial(key)
+        unfinished = (partial / CHECKPOINTS).is_dir() and not (self.root / key).is_dir()
+        shutil.rmtree(partial / OUT if unfinished else partial, ignore_errors=True)
 
     def _fill(self, item: Item, partial: Path) -> None:
         """Run `item` in its folder and write down what it is."""

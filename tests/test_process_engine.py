@@ -165,7 +165,9 @@ def test_a_lost_process_is_a_user_error_and_loses_no_checkpoint(tmp_path):
     assert [(folder / "lives").read_text()[0] for folder in folders] == ["x", "x"]
 
 
-def test_an_interrupt_ends_all(tmp_path):
+@pytest.mark.parametrize("seconds", [process_engine.END_SECONDS, 0], ids=["asked to end", "killed"])
+def test_an_interrupt_ends_all(tmp_path, monkeypatch, seconds):
+    monkeypatch.setattr(process_engine, "END_SECONDS", seconds)
     store, began = Store(tmp_path / "runs"), [tmp_path / "one", tmp_path / "two"]
 
     def interrupt() -> None:
