@@ -22,7 +22,7 @@ class PeculiarError(Exception):
 
 def look_around(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
     """Write down where this runs, and a sum whose last bits depend on the number of threads."""
-    warm = "torch" in sys.modules
+    began, warm = time.time(), "torch" in sys.modules
     import torch
 
     import bench
@@ -43,6 +43,7 @@ def look_around(settings: dict[str, Any], inputs: dict[str, Path], out: Path) ->
     }
     print(f"a line of {settings['name']}", flush=True)
     time.sleep(3)  # Ray brings lines home a little later, and those of a process's last moments not always
+    facts |= {"began": began, "ended": time.time()}
     (out / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
