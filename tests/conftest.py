@@ -2,13 +2,19 @@
 
 import os
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from bench import sources
 from bench.cli import STAGES
 from bench.data import busi
+from bench.sources import imports
+from bench.store import Store
 from tests.tiny import params, run, write_params
+from tests.toy import TREE
 
 # Two processes whose threads wait for each other's cores compute at a tenth of the speed, so each has its own core.
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
@@ -40,3 +46,25 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copied(finished: Path, tmp_path: Path) -> Path:
     """The finished folder, to be changed."""
     return shutil.copytree(finished, tmp_path / "copied")
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A project of its own, the package `toy`, in the place of bench and baselines."""
+    root = tmp_path / "project"
+    for name, text in TREE.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    monkeypatch.setattr(sources, "ROOT", root)
+    monkeypatch.setattr(sources, "PACKAGES", ("toy",))
+    monkeypatch.syspath_prepend(root)
+    imports.cache_clear()
+    yield root
+    imports.cache_clear()
+    for name in [name for name in sys.modules if name.split(".")[0] == "toy"]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "runs")

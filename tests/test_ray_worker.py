@@ -11,7 +11,7 @@ import pytest
 
 from bench.errors import UserError
 from bench.files import digest
-from bench.store import PACKAGES, HeldError, Item, Store
+from bench.store import PACKAGES, HeldError, Item
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed ('.[cluster]')")
 
@@ -19,11 +19,6 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason=
 @pytest.fixture(scope="module")
 def worker():
     return importlib.import_module("bench.ray_worker")
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "runs")
 
 
 def fill(folder):

@@ -1,4 +1,4 @@
-"""The run store: what makes a key, and that finished work is kept and never repeated."""
+"""The run store: what makes a key beside the sources, and that finished work is kept and never repeated."""
 
 import errno
 import hashlib
@@ -12,150 +12,14 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bench import sources
 from bench.engine import run_items
 from bench.errors import UserError
 from bench.files import read_json
-from bench.schema import Engine
-from bench.sources import closure, imports, source_digest, source_file
-from bench.store import HeldError, Item, Store, checkpoints_beside
-
-INLINE = Engine(kind="inline", device="cpu", threads=1, gpus_per_item=1.0, checkpoint_seconds=0.0)
-WORK = '''
-"""Toy work."""
-from pathlib import Path
-
-from toy.helpers.low import LOW
-
-
-def run(settings, inputs, out):
-    import toy.late
-
-    with inputs["counter"].parent.joinpath("counter").open("a") as file:
-        file.write(settings["name"] + "\\n")
-    (out / "half").write_text("")
-    if settings.get("error"):
-        raise {"ValueError": ValueError, "KeyboardInterrupt": KeyboardInterrupt}[settings["error"]]
-    (out / "result").write_text(settings["name"])
-'''
-TREE = {
-    "toy/__init__.py": "",
-    "toy/work.py": WORK,
-    "toy/late.py": "VALUE = 1\n",
-    "toy/method.py": "VALUE = 1\n",
-    "toy/unrelated.py": "VALUE = 1\n",
-    "toy/helpers/__init__.py": "",
-    "toy/helpers/low.py": "import json\nfrom toy.helpers import deep\n\nLOW = 1\n",
-    "toy/helpers/deep.py": "from numpy import array\n",
-}
-
-
-@pytest.fixture
-def tree(tmp_path, monkeypatch):
-    """A project of its own, the package `toy`, in the place of bench and baselines."""
-    root = tmp_path / "project"
-    for name, text in TREE.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-    monkeypatch.setattr(sources, "ROOT", root)
-    monkeypatch.setattr(sources, "PACKAGES", ("toy",))
-    monkeypatch.syspath_prepend(root)
-    imports.cache_clear()
-    yield root
-    imports.cache_clear()
-    for name in [name for name in sys.modules if name.split(".")[0] == "toy"]:
-        del sys.modules[name]
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "runs")
-
-
-def item(root: Path, name: str = "a", modules: tuple[str, ...] = (), **settings: Any) -> Item:
-    data = root / "data"
-    data.mkdir(exist_ok=True)
-    (data / "input").write_text("content") if not (data / "input").exists() else None
-    return Item(f"item {name}", "toy.work:run", {"name": name, **settings}, {"counter": data / "input"}, modules)
-
-
-def runs(root: Path) -> list[str]:
-    file = root / "data" / "counter"
-    return file.read_text().split() if file.exists() else []
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(file.name for file in folder.iterdir()) if folder.exists() else []
-
-
-def test_the_closure_holds_all_modules_needed_and_no_others(tree):
-    assert closure("toy.work") == [
-        "toy",
-        "toy.helpers",
-        "toy.helpers.deep",
-        "toy.helpers.low",
-        "toy.late",
-        "toy.work",
-    ]
-    assert closure("toy.method") == ["toy.method"]
-    assert closure("toy.method", "toy.late") == ["toy.late", "toy.method"]
-
-
-def test_every_way_to_import_is_seen(tree):
-    (tree / "toy" / "late.py").write_text(
-        "import toy.helpers.deep as deep, os\n"
-        "from toy import method as m\n"
-        "class A:\n    def f(self):\n        if True:\n            from toy.helpers.low import LOW\n"
-    )
-    assert imports("toy.late") == {"toy", "toy.helpers", "toy.helpers.deep", "toy.helpers.low", "toy.method"}
-
-
-def test_modules_that_import_each_other_are_found_once(tree):
-    (tree / "toy" / "late.py").write_text("import toy.method\n")
-    (tree / "toy" / "method.py").write_text("import toy.late\n")
-    assert closure("toy.late") == ["toy", "toy.late", "toy.method"]
-
-
-def test_modules_of_others_have_no_source_file(tree):
-    assert source_file("numpy") is None
-    assert source_file("toys.work") is None
-    assert source_file("toy.missing") is None
-    assert source_file("toy.helpers") == tree / "toy" / "helpers" / "__init__.py"
-
-
-def test_the_project_names_its_own_modules_in_full():
-    """The closure does not follow relative imports, so there must be none."""
-    files = [file for package in sources.PACKAGES for file in (sources.ROOT / package).rglob("*.py")]
-    assert files
-    relative = [
-        file for file in files if any(line.strip().startswith("from .") for line in file.read_text().splitlines())
-    ]
-    assert relative == []
-
-
-@pytest.mark.parametrize("changed", ["work.py", "late.py", "helpers/low.py", "helpers/deep.py", "helpers/__init__.py"])
-def test_the_key_changes_with_a_source_it_needs(tree, changed):
-    before = item(tree).key()
-    file = tree / "toy" / changed
-    file.write_text(file.read_text() + "# changed\n")
-    assert item(tree).key() != before
-
-
-def test_the_key_changes_with_the_source_of_a_further_module(tree):
-    plain, before = item(tree).key(), item(tree, modules=("toy.method",)).key()
-    (tree / "toy" / "method.py").write_text("VALUE = 2\n")
-    assert item(tree, modules=("toy.method",)).key() != before
-    assert item(tree).key() == plain
-
-
-def test_the_key_does_not_change_with_other_sources(tree):
-    before = item(tree).key(), source_digest("toy.work")
-    (tree / "toy" / "unrelated.py").write_text("VALUE = 2\n")
-    assert (item(tree).key(), source_digest("toy.work")) == before
+from bench.store import CHECKPOINTS, HeldError, Item, Store, checkpoints_beside
+from tests.toy import INLINE, item, names, rewrite, runs
 
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"seed": 0, "device": "cpu"}, {"seed": "0"}, {"seed": 0.5}])
@@ -220,48 +84,6 @@ def test_progress_names_each_item_that_is_computed(tree, store, capsys):
     )
 
 
-EDITING = """
-from pathlib import Path
-
-
-def run(settings, inputs, out):
-    edited = settings["edits"]
-    Path(__file__).with_name(edited).write_text("VALUE = 2")
-    import toy.late
-
-    (out / "result").write_text(str(toy.late.VALUE))
-"""
-
-
-@pytest.fixture
-def begun(tree, monkeypatch):
-    """The project as a process finds it that begins now."""
-    (tree / "toy" / "work.py").write_text(EDITING)
-    monkeypatch.setattr(sources, "BEGAN_WITH", {file: file.read_bytes() for file in tree.rglob("*.py")})
-    return tree
-
-
-def test_the_key_is_of_the_sources_that_the_process_began_with(begun):
-    before = item(begun).key()
-    (begun / "toy" / "late.py").write_text("VALUE = 2\n")
-    assert item(begun).key() == before
-    (begun / "toy" / "late.py").unlink()
-    assert item(begun).key() == before
-
-
-def test_a_module_edited_before_it_is_imported_is_refused(begun, store):
-    with pytest.raises(UserError, match=r"toy\.late was edited since this command began"):
-        run_items([item(begun, edits="late.py")], INLINE, store)
-    assert names(store.root) == []
-
-
-def test_a_module_may_be_edited_once_it_is_imported(begun, store):
-    items = [
-        item(begun, name, edits=edits) for name, edits in (("a", "unrelated.py"), ("b", "late.py"), ("c", "work.py"))
-    ]
-    assert [(folder / "result").read_text() for folder in run_items(items, INLINE, store)] == ["1", "1", "1"]
-
-
 def test_inputs_that_change_before_the_item_begins_are_refused(tree, store):
     items = [item(tree, "a"), item(tree, "b")]
     rewrite(tree, "(inputs['counter']).write_text('other content')")
@@ -305,12 +127,6 @@ def test_equal_items_of_one_call_are_computed_once(tree, store):
     folders = run_items([item(tree, "a"), item(tree, "a")], INLINE, store)
     assert folders[0] == folders[1]
     assert runs(tree) == ["a"]
-
-
-def rewrite(tree: Path, body: str) -> None:
-    """Give the toy work another body."""
-    lines = "".join(f"    {line}\n" for line in body.splitlines())
-    (tree / "toy" / "work.py").write_text(f"from bench.store import *\n\ndef run(settings, inputs, out):\n{lines}")
 
 
 def test_a_finished_item_says_what_it_is_and_what_it_holds(tree, store):
@@ -481,4 +297,18 @@ def test_a_lock_is_held_until_its_process_ends_in_whatever_way(store):
         other.kill()
     with store.lock("k", wait=False):
         assert names(store.root) == [".k.lock"]
+    assert names(store.root) == []
+
+
+def test_a_killed_attempt_is_cleared_but_for_its_checkpoints_and_not_while_it_is_alive(tree, store):
+    for folder in ("out", CHECKPOINTS):
+        (store.partial("k") / folder).mkdir(parents=True)
+    (store.root / ".k.lock").touch()
+    with store.lock("k"):
+        store.clear("k")
+        assert names(store.partial("k")) == [CHECKPOINTS, "out"]
+    store.clear("k")
+    assert (names(store.root), names(store.partial("k"))) == ([".k.partial"], [CHECKPOINTS])
+    (store.partial("k") / CHECKPOINTS).rmdir()
+    store.clear("k")
     assert names(store.root) == []
