@@ -132,15 +132,17 @@ def _load(variant: str, path: Path, sizes: SamSizes | None) -> torch.nn.Module:
     held = variant if variant == PHANTOM else WIDTHS.get(width, variant)
     if held != variant:
         raise UserError(f"{path} holds {TITLES[held]}, not {TITLES[variant]} - set the variant to {held}")
-    model = _build(variant, sizes)
+    # There a network has shapes but no values, which would be drawn and held only to be replaced.
+    with torch.device("meta"):
+        model = _build(variant, sizes)
     wrong = _differences(model.state_dict(), state)
     if wrong:
         raise UserError(
             f"{path} is not a {TITLES[variant]} checkpoint - {len(wrong)} tensors are missing, unknown or of "
             f"another shape, the first is {wrong[0]}"
         )
-    model.load_state_dict(state, strict=True)
-    return model
+    model.load_state_dict(state, strict=True, assign=True)
+    return model.float()
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -111,6 +111,17 @@ def test_the_mask_is_the_official_predictors(tiny: Sam, tmp_path: Path) -> None:
     assert np.array_equal(mask, official_mask(tiny, scene()))
 
 
+@pytest.mark.parametrize("kept", [torch.float32, torch.float16])
+def test_loading_draws_no_values_and_computes_in_float32(tiny: Sam, tmp_path: Path, kept: torch.dtype) -> None:
+    """Values drawn for a ViT-H take longer than its file, and lie beside it in the memory."""
+    state = {name: tensor.to(kept) for name, tensor in tiny.state_dict().items()}
+    before = torch.get_rng_state()
+    segmenter = make(saved(state, tmp_path / "tiny.pth"))
+    assert torch.equal(torch.get_rng_state(), before)
+    tiny.load_state_dict(state)
+    assert np.array_equal(segmenter.segment(scene(), BOX), official_mask(tiny, scene()))
+
+
 def test_a_download_is_verified_loaded_and_kept(tiny: Sam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = saved(tiny.state_dict(), tmp_path / "tiny.pth").read_bytes()
     with LocalServer({"/sam.pth": content}) as server:
