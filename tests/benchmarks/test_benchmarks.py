@@ -44,15 +44,16 @@ def test_every_benchmark_prints_a_ratio(monkeypatch, capsys):
     assert main(["--images", "2"]) == 0
     output = capsys.readouterr().out
     assert "% of the masks' pixels agree" in output
-    lines = output.splitlines()[-6:]
+    lines = output.splitlines()[-7:]
     assert lines[0].startswith("| DenseCRF, 2 phantoms ")
     assert lines[1].startswith("| CAMs, 2 images, ResNet18, 32 px ")
-    for line, precision in zip(lines[2:4], ("fp32", "bf16"), strict=True):
+    assert lines[2].startswith("| SAM ViT-B, loading it ")
+    for line, precision in zip(lines[3:5], ("fp32", "bf16"), strict=True):
         assert line.startswith("| SAM ViT-B, 2 images, 48 x 40, cpu ")
         assert f"| batches, fused attention, {precision} " in line
     full = load("phantom", ROOT / PARAMS).train.common.optimisation.batch_size
-    assert lines[4].startswith(f"| resnet18 U-Net, 64 px, an epoch of {full} images, cpu ")
-    assert lines[5].startswith("| 4 trainings of sam_phantom on 2 phantoms, 1 epochs ")
+    assert lines[5].startswith(f"| resnet18 U-Net, 64 px, an epoch of {full} images, cpu ")
+    assert lines[6].startswith("| 4 trainings of sam_phantom on 2 phantoms, 1 epochs ")
     assert all(re.search(r"\| \d+\.\d\d +\|$", line) for line in lines)
 
 
