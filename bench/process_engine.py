@@ -76,14 +76,15 @@ def run(work: Work, store: Store, slots: int, ahead: Work = ()) -> None:
                 item.refuse_changed_inputs(key)
                 ours, theirs = forking.Pipe(duplex=False)
                 process = forking.Process(target=_compute, args=(theirs, store, item, key, sources), name=item.name)
+                # Known before it starts: an interruption may come right after.
+                running[ours] = Running(process, place, key, time.monotonic(), early)
                 with _server_at_work():
                     process.start()
-                running[ours] = Running(process, place, key, time.monotonic(), early)
                 theirs.close()
                 say(place)
             for ready in wait(running.keys()):
                 assert isinstance(ready, Connection)
-                if _ended(ready, running[ready]):
+                if _ended(ready, running[ready], store):
                     del running[ready]
     finally:
         _end(running, store)
@@ -91,7 +92,7 @@ def run(work: Work, store: Store, slots: int, ahead: Work = ()) -> None:
 
 @contextmanager
 def _server_at_work() -> Iterator[None]:
-    """Inside, processes can be forked. Raises UserError where the process that they are forked from was lost.
+    """Inside, processes can be forked. Raises UserError where that fails, as where what forks them was lost.
 
     It and all that it forks do not hear Ctrl-C, which reaches every process of a command: the command ends them.
     """
@@ -102,19 +103,25 @@ def _server_at_work() -> Iterator[None]:
         finally:
             signal.signal(signal.SIGINT, before)
         yield
-    except (EOFError, OSError) as error:
+    except (EOFError, ConnectionError) as error:
         raise UserError(
             "the process from which items are forked was lost - what it printed above says why; else run again, "
             "or with engine.kind: inline"
         ) from error
+    except OSError as error:
+        raise UserError(
+            f"no process can be started for an item ({error}) - mend that (a shorter TMPDIR, memory, open files), or "
+            "run with engine.kind: inline"
+        ) from error
 
 
-def _ended(connection: Connection, running: Running) -> bool:
+def _ended(connection: Connection, running: Running, store: Store) -> bool:
     """Take what an item's process has to say; whether that was its last. Raises what the item raised."""
     try:
         kind, content = connection.recv()
     except (EOFError, OSError):
         running.process.join()
+        store.clear(running.key)
         how = _how(running.process.exitcode)
         kind, content = FAILED, UserError(f"{running.place}: its process was lost ({how}), {LOST}")
     if kind == LINE:
@@ -127,7 +134,7 @@ def _ended(connection: Connection, running: Running) -> bool:
         return True
     if not running.ahead:
         raise content
-    say(f"{running.place}: failed; the stage that needs it will say why")
+    say(f"{running.place}: failed, and the stage that needs it tries again: {content}")
     return True
 
 
@@ -140,14 +147,21 @@ def _how(code: int | None) -> str:
 def _end(running: dict[Connection, Running], store: Store) -> None:
     """End what still runs: asked to, killed where that takes too long; either may happen before it could clear up."""
     until = time.monotonic() + END_SECONDS
-    for one in running.values():
-        one.process.terminate()
-    for connection, one in running.items():
-        one.process.join(max(until - time.monotonic(), 0))
-        one.process.kill()
-        one.process.join()
-        connection.close()
-        store.clear(one.key)
+    started = [one for one in running.values() if one.process.pid is not None]
+    try:
+        for one in started:
+            one.process.terminate()
+        for one in started:
+            one.process.join(max(until - time.monotonic(), 0))
+    finally:
+        # Also after another Ctrl-C: Python would wait for what is left, however long that takes.
+        for one in started:
+            one.process.kill()
+        for one in started:
+            one.process.join()
+            store.clear(one.key)
+        for connection in running:
+            connection.close()
 
 
 def _compute(connection: Connection, store: Store, item: Item, key: str, sources: str) -> None:
@@ -163,15 +177,19 @@ def _compute(connection: Connection, store: Store, item: Item, key: str, sources
             store.compute(item, key)
             lines.end()
         except BaseException as error:
-            connection.send((FAILED, _sendable(error, item)))
+            lines.send(FAILED, _sendable(error, item))
         else:
-            connection.send((DONE, None))
+            lines.send(DONE, None)
 
 
 def _sendable(error: BaseException, item: Item) -> BaseException:
-    """The error with its traceback as a note; only its text where it cannot be sent itself."""
+    """The error with its traceback as a note; only its text where it cannot be sent, or would end the command."""
+    if isinstance(error, KeyboardInterrupt):
+        return UserError(f"{item.name}: its process was interrupted - run again to go on from its last checkpoint")
     text = f"{item.name}, in a process of its own:\n{''.join(traceback.format_exception(error))}"
     error.add_note(text)
+    if not isinstance(error, Exception):
+        return RuntimeError(text)
     try:
         ForkingPickler.loads(ForkingPickler.dumps(error))
     except Exception:  # both run the error's own code
@@ -180,10 +198,11 @@ def _sendable(error: BaseException, item: Item) -> BaseException:
 
 
 class _Lines(io.TextIOBase):
-    """Standard output of an item's process: whole lines go to the process that started it."""
+    """Standard output of an item's process: whole lines go to the process that started it, and how the item ended."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection, self._begun, self._lock = connection, "", threading.Lock()
+        # Its holder prints again where an object that prints as it is deleted is so in between.
+        self._connection, self._begun, self._lock = connection, "", threading.RLock()
 
     def writable(self) -> bool:
         return True
@@ -192,8 +211,13 @@ class _Lines(io.TextIOBase):
         with self._lock:
             *lines, self._begun = (self._begun + text).split("\n")
             for line in lines:
-                self._connection.send((LINE, line))
+                self.send(LINE, line)
         return len(text)
+
+    def send(self, kind: str, content: str | BaseException | None) -> None:
+        """One message whole, whatever other threads print."""
+        with self._lock:
+            self._connection.send((kind, content))
 
     def end(self) -> None:
         """Send a line that has begun."""

@@ -233,9 +233,10 @@ def _code(folder: Path) -> Path:
 
     The sources are those that the items' keys name, whatever was edited since.
     """
+    left = shutil.ignore_patterns("__pycache__", ".*")
     for package in sources.PACKAGES:
         for place in importlib.import_module(package).__path__:
-            shutil.copytree(place, folder / package, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+            shutil.copytree(place, folder / package, ignore=left, dirs_exist_ok=True)
     for file, source in sources.BEGAN_WITH.items():
         copy = folder / file.relative_to(sources.ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)

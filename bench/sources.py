@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib.abc import MetaPathFinder
 from pathlib import Path
@@ -38,8 +39,18 @@ HARNESS = {
     "bench.weights": "the place of checkpoints, which are verified by hash",
 }
 
+
+def _found() -> dict[Path, bytes]:
+    """The sources as they are now. What editors put beside them may be gone again, or be a link to nothing."""
+    sources = {}
+    for file in sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py")):
+        with suppress(FileNotFoundError):
+            sources[file] = file.read_bytes()
+    return sources
+
+
 # The sources as this process found them. Keys name these, and no others are imported, whatever is edited meanwhile.
-BEGAN_WITH = {file: file.read_bytes() for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))}
+BEGAN_WITH = _found()
 EDITED = "was edited since this command began, so no key says what it makes - give the command again"
 
 

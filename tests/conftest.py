@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,12 @@ from tests.toy import TREE
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Cores that this process may use; pytest-xdist itself counts all that the machine has."""
+    return len(os.sched_getaffinity(0))
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +53,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copied(finished: Path, tmp_path: Path) -> Path:
     """The finished folder, to be changed."""
     return shutil.copytree(finished, tmp_path / "copied")
+
+
+@pytest.fixture(scope="module")
+def own_fork_server() -> Iterator[None]:
+    """What these tests fork comes from a process that no other tests prepared, and none after them."""
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    yield
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
 
 @pytest.fixture

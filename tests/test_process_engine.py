@@ -1,14 +1,17 @@
 """Items in processes of their own give what they give inline, and a lost or interrupted one loses no checkpoint."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from multiprocessing import forkserver
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +25,7 @@ from bench.schema import Engine
 from bench.store import CHECKPOINTS, RECORD, Item, Store
 from tests.tiny import DATA, PROFILE, params, run, write_params
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_fork_server")]
 
 
 def engine(kind="processes") -> Engine:
@@ -37,13 +40,6 @@ def work(function: str, name: str, inputs: dict[str, Path] | None = None, **sett
 def new_server():
     """Items are forked from a process that starts with this test and ends with it."""
     forkserver._forkserver._stop()
-    yield
-    forkserver._forkserver._stop()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_server_left():
-    """What other tests fork must not come from a process that these tests prepared."""
     yield
     forkserver._forkserver._stop()
 
@@ -132,7 +128,7 @@ def test_a_failure_of_what_a_later_stage_needs_is_that_stage_s(tmp_path, capfd):
     store, item = Store(tmp_path / "runs"), work("look_around", "now", threads=1)
     failing = work("fail", "later", error="UserError")
     assert run_items([item], engine(), store, ahead=[failing]) == [store.find(item.key())]
-    assert "[ahead] later: failed; the stage that needs it will say why\n" in capfd.readouterr().out
+    assert "[ahead] later: failed, and the stage that needs it tries again: mend this\n" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -152,16 +148,67 @@ def test_an_error_arrives_as_it_was_raised_and_ends_the_others(tmp_path, error, 
     assert not (list(store.root.iterdir())), "nothing is left of items without checkpoints"
 
 
+def lives(store: Store, item: Item) -> str:
+    file = store.partial(item.key()) / CHECKPOINTS / "latest"
+    return file.read_text() if file.exists() else ""
+
+
 def test_a_lost_process_is_a_user_error_and_loses_no_checkpoint(tmp_path):
     store = Store(tmp_path / "runs")
     items = [work("die", name, deaths=1, seconds=0) for name in ("lost", "lost too")]
     for _ in items:
         with pytest.raises(UserError, match=r"process was lost \(exit code 1\).*run again to go on"):
             run_items(items, engine(), store)
-        if all((store.partial(item.key()) / CHECKPOINTS / "latest").exists() for item in items):
+        if all(lives(store, item) == "x" for item in items):
             break
     folders = run_items(items, engine(), store)
     assert [(folder / "lives").read_text()[0] for folder in folders] == ["x", "x"]
+
+
+def test_a_lost_process_of_what_a_later_stage_needs_leaves_nothing(tmp_path, capfd):
+    store, item = Store(tmp_path / "runs"), work("look_around", "now", threads=1)
+    assert run_items([item], engine(), store, ahead=[work("leave", "later")]) == [store.find(item.key())]
+    assert "tries again: [ahead] later: its process was lost (exit code 9)" in capfd.readouterr().out
+    assert list(store.root.iterdir()) == [store.root / item.key()]
+
+
+@pytest.mark.parametrize(
+    ("signalled", "kind", "message"),
+    [(0, RuntimeError, "SystemExit: 3"), (signal.SIGTERM, UserError, "leaving: its process was interrupted")],
+)
+def test_an_item_does_not_end_the_command(tmp_path, signalled, kind, message):
+    items = [work("leave", "leaving", signal=int(signalled)), work("wait", "endless", began=str(tmp_path / "began"))]
+    with pytest.raises(kind, match=message):
+        run_items(items, engine(), Store(tmp_path / "runs"))
+
+
+def test_an_interrupt_right_after_a_start_and_another_end_all(tmp_path, monkeypatch):
+    """Or Python would wait for an item of hours before it ends."""
+    began, started = tmp_path / "began", ForkServerProcess.start
+
+    def start(process):
+        started(process)
+        wait_until(began.exists)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ForkServerProcess, "start", start)
+    monkeypatch.setattr(ForkServerProcess, "join", interrupted_once(ForkServerProcess.join))
+    store = Store(tmp_path / "runs")
+    with pytest.raises(KeyboardInterrupt):
+        run_items([work("wait", name, began=str(began)) for name in ("one", "two")], engine(), store)
+    assert not list(store.root.iterdir())
+
+
+def interrupted_once(join):
+    calls = []
+
+    def instead(process, timeout=None):
+        calls.append(process)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        join(process, timeout)
+
+    return instead
 
 
 @pytest.mark.parametrize("seconds", [process_engine.END_SECONDS, 0], ids=["asked to end", "killed"])
@@ -217,6 +264,17 @@ def test_a_module_that_cannot_be_imported_is_a_user_error(tmp_path, new_server):
     """It ends the process that imports what items need."""
     items = [Item(name, "tests.items.broken_work:run", {"name": name}, {}) for name in ("one", "two")]
     with pytest.raises(UserError, match="items are forked was lost - what it printed"):
+        run_items(items, engine(), Store(tmp_path / "runs"))
+
+
+def test_no_room_to_start_a_process_is_a_user_error(tmp_path, monkeypatch, new_server):
+    """The socket's path must not be longer than Linux takes."""
+    far = tmp_path / ("far" * 30)
+    far.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(far))
+    monkeypatch.setitem(multiprocessing.current_process()._config, "tempdir", None)
+    items = [work("look_around", name, threads=1) for name in ("one", "two")]
+    with pytest.raises(UserError, match=r"no process can be started for an item \(AF_UNIX path too long\)"):
         run_items(items, engine(), Store(tmp_path / "runs"))
 
 

@@ -6,7 +6,7 @@ from bench import sources
 from bench.engine import run_items
 from bench.errors import UserError
 from bench.sources import closure, imports, source_digest, source_file
-from tests.toy import INLINE, item, names
+from tests.toy import INLINE, TREE, item, names
 
 
 def test_the_closure_holds_all_modules_needed_and_no_others(tree):
@@ -115,3 +115,9 @@ def test_a_module_may_be_edited_once_it_is_imported(begun, store):
         item(begun, name, edits=edits) for name, edits in (("a", "unrelated.py"), ("b", "late.py"), ("c", "work.py"))
     ]
     assert [(folder / "result").read_text() for folder in run_items(items, INLINE, store)] == ["1", "1", "1"]
+
+
+def test_an_editor_s_link_to_nothing_is_no_source(tree):
+    """Emacs locks a file by such a link."""
+    (tree / "toy" / ".#late.py").symlink_to("somebody@somewhere.1234")
+    assert {file.relative_to(tree).as_posix() for file in sources._found()} == set(TREE)

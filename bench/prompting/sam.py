@@ -138,9 +138,10 @@ def _load(variant: str, path: Path, sizes: SamSizes | None) -> torch.nn.Module:
     wrong = _differences(model.state_dict(), state)
     if wrong:
         raise UserError(
-            f"{path} is not a {TITLES[variant]} checkpoint - {len(wrong)} tensors are missing, unknown or of "
-            f"another shape, the first is {wrong[0]}"
+            f"{path} is not a {TITLES[variant]} checkpoint - {len(wrong)} tensors are missing, unknown, of "
+            f"another shape or no floats, the first is {wrong[0]}"
         )
+    state = {name: tensor.contiguous() for name, tensor in state.items()}
     model.load_state_dict(state, strict=True, assign=True)
     return model.float()
 
@@ -161,7 +162,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _differences(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    """Names that only one side has, or whose shapes differ."""
-    shapes = [{name: getattr(value, "shape", None) for name, value in side.items()} for side in (expected, found)]
-    names = sorted(map(str, shapes[0].keys() | shapes[1].keys()))
-    return [name for name in names if shapes[0].get(name) != shapes[1].get(name)]
+    """Names that only one side has, whose shapes differ, or under which no dense tensor of floats was found."""
+    shapes = {name: tensor.shape for name, tensor in expected.items()}
+    others = {str(name): _shape(value) for name, value in found.items()}
+    return sorted(name for name in shapes.keys() | others.keys() if shapes.get(name, ...) != others.get(name))
+
+
+def _shape(value: Any) -> torch.Size | None:
+    dense = isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_meta
+    return value.shape if dense and value.is_floating_point() else None

@@ -57,6 +57,16 @@ def fail(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
     raise errors[settings["error"]]
 
 
+def leave(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
+    """End the process with a half result: at once, or by a signal, or as a script would."""
+    (out / "half").touch()
+    if "signal" not in settings:
+        os._exit(9)
+    if settings["signal"]:
+        os.kill(os.getpid(), settings["signal"])
+    sys.exit(3)
+
+
 def die(settings: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
     """End the process without a word, until the checkpoint shows that it did so `deaths` times; then write it."""
     folder = checkpoints_beside(out)

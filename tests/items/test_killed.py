@@ -28,7 +28,12 @@ KILLS = ("time", "point", "time", "point", "time", "end", "time")
 SHORT = {"epochs": EPOCHS, "batch_size": 4, "precision": "fp32"}
 
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["tests.items.killable", "pytest"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prepared(own_fork_server: None) -> None:
+    """Attempts need not import PyTorch each."""
+    processes.set_forkserver_preload(["tests.items.killable", "pytest"])
 
 
 @pytest.fixture(scope="module")

@@ -276,13 +276,19 @@ def test_another_variants_file_is_named_with_both_variants(tmp_path: Path) -> No
 def test_other_networks_files_are_named(tiny: Sam, tmp_path: Path) -> None:
     path = tmp_path / "other.pth"
     state = tiny.state_dict()
-    missing = dict(list(state.items())[1:])
+    first, *others = state
+    missing = {name: state[name] for name in others}
     for other in (
         missing,
         state | {"more": torch.zeros(1)},
         tiny_sam(width=8).state_dict(),
         {"model": state},
         {},
+        state | {"more": "text"},
+        state | {5: torch.zeros(1)},
+        state | {first: state[first].int()},
+        state | {first: state[first].to_sparse()},
+        state | {first: state[first].to("meta")},
     ):
         assert "is not a SAM ViT-B checkpoint" in refusal(saved(other, path))
     assert "1 tensors are missing" in refusal(saved(missing, path))
