@@ -201,7 +201,7 @@ class _Lines(io.TextIOBase):
     """Standard output of an item's process: whole lines go to the process that started it, and how the item ended."""
 
     def __init__(self, connection: Connection) -> None:
-        # Its holder prints again where an object that prints as it is deleted is so in between.
+        # Reentrant: an object that prints when it is deleted may be deleted while a message is sent.
         self._connection, self._begun, self._lock = connection, "", threading.RLock()
 
     def writable(self) -> bool:

@@ -55,12 +55,15 @@ def copied(finished: Path, tmp_path: Path) -> Path:
     return shutil.copytree(finished, tmp_path / "copied")
 
 
-@pytest.fixture(scope="module")
-def own_fork_server() -> Iterator[None]:
-    """What these tests fork comes from a process that no other tests prepared, and none after them."""
+def fork_server_apart() -> Iterator[None]:
+    """What is forked inside comes from a process that nothing before prepared, and nothing after uses."""
     forkserver._forkserver._stop()  # type: ignore[attr-defined]
     yield
     forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+
+own_fork_server = pytest.fixture(fork_server_apart, scope="module")
+new_fork_server = pytest.fixture(fork_server_apart)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import sys
 import tempfile
 import threading
 import time
-from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -34,14 +33,6 @@ def engine(kind="processes") -> Engine:
 
 def work(function: str, name: str, inputs: dict[str, Path] | None = None, **settings) -> Item:
     return Item(name, f"tests.items.ray_work:{function}", {"name": name, **settings}, inputs or {})
-
-
-@pytest.fixture
-def new_server():
-    """Items are forked from a process that starts with this test and ends with it."""
-    forkserver._forkserver._stop()
-    yield
-    forkserver._forkserver._stop()
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +68,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
 
 
-def test_stages_have_the_bytes_of_inline(copied, monkeypatch, new_server, capfd):
+def test_stages_have_the_bytes_of_inline(copied, monkeypatch, new_fork_server, capfd):
     """Classifiers in bfloat16, the small SAM beside them and the rows of ground truth, in an empty run store."""
     before = {name: content(copied / DATA / name) for name in ("cams", "segmenter", "predictions/gt")}
     for name in (*(DATA / name for name in before), ".bench"):
@@ -260,14 +251,14 @@ def wait_until(happened, seconds=60):
         time.sleep(0.1)
 
 
-def test_a_module_that_cannot_be_imported_is_a_user_error(tmp_path, new_server):
+def test_a_module_that_cannot_be_imported_is_a_user_error(tmp_path, new_fork_server):
     """It ends the process that imports what items need."""
     items = [Item(name, "tests.items.broken_work:run", {"name": name}, {}) for name in ("one", "two")]
     with pytest.raises(UserError, match="items are forked was lost - what it printed"):
         run_items(items, engine(), Store(tmp_path / "runs"))
 
 
-def test_no_room_to_start_a_process_is_a_user_error(tmp_path, monkeypatch, new_server):
+def test_no_room_to_start_a_process_is_a_user_error(tmp_path, monkeypatch, new_fork_server):
     """The socket's path must not be longer than Linux takes."""
     far = tmp_path / ("far" * 30)
     far.mkdir()
