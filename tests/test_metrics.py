@@ -9,7 +9,7 @@ import pytest
 
 from bench.data.decode import read_mask
 from bench.data.images import resize_mask
-from bench.data.raw import combined_mask, image_files
+from bench.data.raw import image_files, joined, mask_files
 from bench.metrics import COUNTS, Scores, counts, fixed_ellipse, mean_scores, per_image_iou, pooled_scores, to_mask
 
 
@@ -94,10 +94,8 @@ def floors(busi_raw: Path) -> dict[str, pd.DataFrame]:
     """Counts over the 647 tumour images of predictions that know the box, or nothing (METHOD 8.3 and 12)."""
     judged: dict[str, list[dict[str, int]]] = {"box": [], "whole": [], "ellipse_256": [], "ellipse": []}
     ellipse = fixed_ellipse((256, 256))
-    for file in image_files(busi_raw):
-        if file.parent.name == "normal":
-            continue
-        truth = combined_mask(file)
+    for masks in mask_files([file for file in image_files(busi_raw) if file.parent.name != "normal"]):
+        truth = joined(masks)
         y, x = np.flatnonzero(truth.any(1)), np.flatnonzero(truth.any(0))
         box = np.zeros_like(truth)
         box[y[0] : y[-1] + 1, x[0] : x[-1] + 1] = True
@@ -127,9 +125,9 @@ def test_all_masks_of_an_image_are_joined(busi_raw: Path):
     assert numbers == [4, 25, 54, 58, 83, 92, 93, 98, 100, 163, 173, 181, 195, 315, 346, 424]
     assert len(several) == 17
     grown = 0
-    for file in several:
+    for file, masks in zip(several, mask_files(several), strict=True):
         parts = [read_mask(part) for part in sorted(file.parent.glob(f"{file.stem}_mask*.png"))]
-        joined = combined_mask(file)
-        assert np.array_equal(joined, np.any(parts, axis=0))
-        grown += joined.sum() > parts[0].sum()
+        truth = joined(masks)
+        assert np.array_equal(truth, np.any(parts, axis=0))
+        grown += truth.sum() > parts[0].sum()
     assert grown == 16  # the second mask of one image lies inside its first

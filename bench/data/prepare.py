@@ -9,7 +9,7 @@ from PIL import Image
 from bench.data.decode import read_rgb
 from bench.data.images import INDEX, ORIGINALS, STORE, resize_mask
 from bench.data.masks import COUNTS
-from bench.data.raw import combined_mask, image_files, mask_files
+from bench.data.raw import image_files, joined, mask_files
 from bench.progress import track
 
 
@@ -40,12 +40,13 @@ def write_masks(raw: Path, out: Path, size: int) -> None:
     only; normal images are never segmented nor evaluated.
     """
     files = image_files(raw)
+    masks = mask_files(files)
     (out / ORIGINALS).mkdir()
     store = np.lib.format.open_memmap(out / STORE, "w+", np.uint8, (len(files), size, size))
     counts = []
     for position, file in enumerate(track(files, "prepare: masks")):
-        mask = combined_mask(file)
-        counts.append((file.stem, file.parent.name, len(mask_files(file))))
+        mask = joined(masks[position])
+        counts.append((file.stem, file.parent.name, len(masks[position])))
         store[position] = resize_mask(mask, size)
         if file.parent.name != "normal":
             Image.fromarray(mask).save(out / ORIGINALS / file.name)

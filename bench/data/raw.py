@@ -1,6 +1,8 @@
 """The raw data set in BUSI's layout, images and masks side by side; only download and prepare may import it."""
 
 import re
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,15 +31,19 @@ def _number(file: Path) -> int:
     return int(found.group(1)) if found else 0
 
 
-def mask_files(image: Path) -> list[Path]:
-    """The masks beside an image, one at least; 17 images of BUSI have several (METHOD 8.3)."""
-    pattern = re.escape(image.stem) + r"_mask(_\d+)?\.png"
-    files = sorted(file for file in image.parent.iterdir() if re.fullmatch(pattern, file.name))
-    if not files:
-        raise UserError(f"{image} has no mask beside it - run the download stage again")
-    return files
+def mask_files(images: Sequence[Path]) -> list[list[Path]]:
+    """The masks beside each image, one at least; 17 images of BUSI have several (METHOD 8.3)."""
+    beside = defaultdict(list)
+    # Once a folder: looking for each image's masks would take the square of the time.
+    for folder in {image.parent for image in images}:
+        for file in sorted(folder.iterdir()):
+            if found := re.fullmatch(r"(.+)_mask(_\d+)?\.png", file.name):
+                beside[folder / f"{found[1]}.png"].append(file)
+    if lacking := next((image for image in images if image not in beside), None):
+        raise UserError(f"{lacking} has no mask beside it - run the download stage again")
+    return [beside[image] for image in images]
 
 
-def combined_mask(image: Path) -> np.ndarray:
-    """All masks beside an image OR-ed, bool (H, W)."""
-    return np.asarray(np.logical_or.reduce([read_mask(file) for file in mask_files(image)]))
+def joined(files: Sequence[Path]) -> np.ndarray:
+    """The masks of one image OR-ed, bool (H, W)."""
+    return np.asarray(np.logical_or.reduce([read_mask(file) for file in files]))

@@ -38,7 +38,8 @@ def train_rows(
     notes: further small text files by relative path.
     """
     items, texts = [], dict(notes)
-    for row in rows:
+    # Longest first: side by side, all have then ended soonest. Mean Teacher runs two networks.
+    for row in sorted(rows, key=lambda row: row.images != "mean_teacher"):
         for seeds in settings.seeds.runs:
             place, summary = f"{row.id}/{seeds.name}", selection(paths, row) / f"{seeds.name}.json"
             reason = _why_not(row, read_json(summary)) if row.needs_selection else ""

@@ -270,7 +270,7 @@ def test_what_busi_holds(busi, busi_pairs, busi_raw):
     assert len(counts["cross_class_pairs"]) == 11
     assert counts["colour_by_class"] == {"benign": 11, "malignant": 1, "normal": 0}
     assert counts["annotated_by_class"] == {"benign": 175, "malignant": 48, "normal": 8}
-    assert sum(len(mask_files(file)) > 1 for file in image_files(busi_raw)) == 17
+    assert sum(len(beside) > 1 for beside in mask_files(image_files(busi_raw))) == 17
 
 
 @pytest.mark.busi
