@@ -1,14 +1,20 @@
 """What a table's caption must say of the ingredients behind its numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 from typing import Any
 
 from bench.methods import gives, methods
+from bench.noise import PAPER_RULE
 from bench.schema import ABLATION, BusiData, Segmentation
 from bench.settings import Settings
 
 # The paper's section III-A, for its segmentation network and AMR.
-PAPER_ENCODER, PAPER_EPOCHS = "resnet50", 60
+PAPER_ENCODER = "resnet50"
+PAPER_OPTIMISATION = {
+    "epochs": (60, "{} epochs"),
+    "batch_size": (32, "batches of {}"),
+    "learning_rate": (0.001, "learning rates of {}"),
+}
 
 
 def ingredients(settings: Settings, segmenter: str) -> str:
@@ -38,27 +44,66 @@ def seeds_named(settings: Settings) -> str:
     return ", ".join(f"{axis} seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}" for axis, seeds in axes)
 
 
-def substitutes(settings: Settings, segmenter: str) -> list[str]:
-    """What stands in the place of an ingredient that the paper names, or that its words imply."""
-    unet, classifier = settings.train.common, settings.cams[settings.select.cams]
+def substitutes(settings: Settings, segmenter: str, rules: Collection[str]) -> list[str]:
+    """What stands in the place of an ingredient that the paper names, or that its words imply.
+
+    segmenter: its own name. rules: by which L was made (`rule` of the selections' summaries), whatever was asked for.
+    """
+    classifier, unets = settings.cams[settings.select.cams], [settings.row(row) for row in settings.train.rows]
+    network = classifier.get("network", {})
     found = []
     if not segmenter.startswith("SAM ViT-"):
         found.append(f"{segmenter.removesuffix(' (not SAM)')} instead of SAM")
-    if "none" in (unet.initialisation, classifier.get("network", {}).get("initialisation", "none")):
+    if settings.select.cams != "amr":
+        found.append(f"CAMs of {settings.select.cams} instead of AMR's")
+    else:
+        found += _other_size("AMR", {network["encoder"]}, {network["width"]})
+    if "none" in (network.get("initialisation", "none"), *(unet.initialisation for unet in unets)):
         found.append("without pretrained weights")
-    if unet.encoder != PAPER_ENCODER:
-        found.append(f"a U-Net with {unet.encoder} instead of {PAPER_ENCODER}")
-    if unet.width != 1:
-        found.append(f"a U-Net with {100 * unet.width:g} % of the usual channels")
-    epochs = {unet.optimisation.epochs, classifier["optimisation"]["epochs"]}
-    if min(epochs) < PAPER_EPOCHS:
-        found.append(f"{' and '.join(map(str, sorted(epochs)))} epochs instead of {PAPER_EPOCHS}")
+    found += _other_selection(settings, rules)
+    found += _other_size("a U-Net", {unet.encoder for unet in unets}, {unet.width for unet in unets})
+    trained = [classifier["optimisation"], *(unet.optimisation.model_dump() for unet in unets)]
+    for name, (paper, words) in PAPER_OPTIMISATION.items():
+        if others := {options[name] for options in trained} - {paper}:
+            found.append(f"{words.format(_numbers(others))} instead of {paper:g}")
     return found
 
 
-def made_like_the_paper(settings: Settings, segmenter: str) -> str:
+def _other_size(what: str, encoders: Set[str], widths: Set[float]) -> list[str]:
+    """Where networks are not the paper's, or do not have all of its channels."""
+    found = []
+    if others := sorted(encoders - {PAPER_ENCODER}):
+        found.append(f"{what} with {' and '.join(others)} instead of {PAPER_ENCODER}")
+    if narrow := widths - {1}:
+        found.append(f"{what} with {_numbers(100 * width for width in narrow)} % of the usual channels")
+    return found
+
+
+def _other_selection(settings: Settings, rules: Collection[str]) -> list[str]:
+    """Where images are split and chosen otherwise than the paper says."""
+    options, found = settings.select, []
+    if "top_fraction" in rules:
+        found.append("L made by rank instead of by threshold")
+    alphas, paper = (options.alpha1, options.alpha2), (PAPER_RULE.alpha1, PAPER_RULE.alpha2)
+    if alphas != paper:
+        found.append(f"alphas of {_numbers(alphas)} % instead of {_numbers(paper)} %")
+    if options.upper_level != PAPER_RULE.upper_level:
+        found.append(f"CAMs cut off at {options.upper_level} instead of {PAPER_RULE.upper_level}")
+    if options.rule == "threshold" and options.iou_threshold != PAPER_RULE.iou_threshold:
+        found.append(f"a box IoU above {options.iou_threshold:g} instead of {PAPER_RULE.iou_threshold:g}")
+    if settings.split.protocol != "paper":
+        found.append("a split by groups of images instead of by class")
+    return found
+
+
+def _numbers(values: Iterable[float]) -> str:
+    """E.g. "8 and 15", ascending."""
+    return " and ".join(f"{value:g}" for value in sorted(values))
+
+
+def made_like_the_paper(settings: Settings, segmenter: str, rules: Collection[str]) -> str:
     """Whether results on BUSI test the paper: "made ...", with what stands in the place of its ingredients."""
-    others = substitutes(settings, segmenter)
+    others = substitutes(settings, segmenter, rules)
     return f"made {_listed(_with(others))}: no test of the paper" if others else "made with the paper's ingredients"
 
 

@@ -26,7 +26,7 @@ from bench.expressions import evaluate, names
 from bench.rows import Row
 from bench.schema import Strict
 from bench.statistics import Estimate, common_runs, estimates, gather
-from bench.tables import METRICS, PAPER_TABLE1, interval_text
+from bench.tables import METRICS, OVER_IMAGES, OVER_SEEDS, PAPER_TABLE1, interval_text
 
 CLAIMS = Path(__file__).with_suffix(".yaml")
 # A difference of two printed numbers may be off by 0.1, and the number that is quoted for it by 0.05.
@@ -225,8 +225,8 @@ def _line(finding: Finding, several_seeds: bool) -> dict[str, str]:
         "Quoted": f"{claim.by:.1f}" if claim.op == ">" and claim.by else "",
         "The paper's tables": f"{in_paper} ({finding.paper_says})" if finding.paper_says else in_paper,
         "Ours": "" if ours is None else f"{ours.value:.1f}",
-        "95 % interval": "" if ours is None else interval_text(ours.images),
+        OVER_IMAGES: "" if ours is None else interval_text(ours.images),
     }
     if several_seeds:
-        line["95 % interval, seeds"] = "" if ours is None else interval_text(ours.seeds)
+        line[OVER_SEEDS] = "" if ours is None else interval_text(ours.seeds)
     return {**line, "Verdict": finding.verdict, "Reason": finding.reason}

@@ -189,12 +189,18 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
+def read_text(path: Path) -> str:
+    """Read a text that a stage wrote; UserError when it is missing."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing - run the stage that makes it (dvc repro)") from None
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file that a stage wrote; UserError when it is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing - run the stage that makes it (dvc repro)") from None
+        return json.loads(read_text(path))
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}) - delete it and run dvc repro") from error
 
@@ -215,9 +221,12 @@ def digest(path: Path) -> str:
 def own_file(file: str, sha256: str, where: str) -> Path:
     """A file of the user's that the setting `where` names; UserError when it is missing or another than it says."""
     path = Path(file)
-    if not path.is_file():
-        raise UserError(f"{where}.file: {path} does not exist")
-    found = digest(path)
+    try:
+        if not path.is_file():
+            raise UserError(f"{where}.file: {path} does not exist")
+        found = digest(path)
+    except PermissionError as error:
+        raise UserError(f"{where}.file: {error.filename} may not be read - mend its permissions") from error
     if found != sha256:
         raise UserError(f"{where}.sha256: {path} has the SHA-256 {found} - correct the setting or the file")
     return path

@@ -4,7 +4,8 @@ Two sources of chance are kept apart. Over images: the networks are held fixed a
 groups (near-duplicates, or the user's own) at a time, because those do not count as independent. Over seeds: what
 another split and another training would give; the test sets of different splits overlap, so that interval is rather
 too narrow. The trainings of one split are no independent draws of it: with several splits the interval is that of one
-mean a split, with one split that of its trainings, which says nothing of other splits. One run has none.
+mean a split, with one split that of its trainings, which says nothing of other splits. One run has none. What is no
+mean of the runs' own values, like a lead over the best row, has its interval by the jackknife.
 
 The bootstrap is BCa and not percentile, because per-image IoUs are skewed: on simulated IoUs of 62 and 129 images BCa
 covered the true mean in 92 to 96 % of the cases and missed it at most twice as often on one side as on the other,
@@ -14,9 +15,9 @@ it tests the very difference of means that the tables show, assumes nothing of r
 
 import itertools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,7 @@ RESAMPLES = 10_000
 FEWEST_GROUPS = 20
 
 Interval = tuple[float, float]
+Statistic = Callable[[np.ndarray], np.ndarray]
 Verdict = Literal["better", "worse", "cannot tell"]
 
 
@@ -106,16 +108,17 @@ class Comparison:
     verdict: Verdict
 
 
-def refuse_repeats(per_image: pd.DataFrame) -> None:
+def refuse_repeats(per_image: pd.DataFrame, untrained: Collection[str]) -> None:
     """Raise UserError when an image counts twice in one row and run, or one run's counts stand under two names.
 
     per_image: row, the run's seeds (bench.seeds.AXES), id, category and counts, as the evaluate stage writes them.
+    untrained: rows that no training changes, which say nothing of whether two runs are one.
     """
     repeated = per_image[per_image.duplicated(["row", *AXES, "id"])]
     if len(repeated):
         first = repeated.iloc[0]
         raise UserError(f"{first['id']} counts twice in row {first['row']}, {_name(first)} - run evaluate again")
-    ordered = per_image.sort_values(["row", "id"])
+    ordered = per_image[~per_image["row"].isin(untrained)].sort_values(["row", "id"])
     texts = {_name(part.iloc[0]): part.drop(columns=AXES).to_csv(index=False) for _, part in ordered.groupby(AXES)}
     for one, other in itertools.combinations(texts, 2):
         if texts[one] == texts[other]:
@@ -164,31 +167,29 @@ def mean_estimate(values: pd.Series, ids: pd.Series, groups: Mapping[str, str] |
     return found
 
 
-def estimates(sample: Sample, statistic: Callable[[np.ndarray], np.ndarray]) -> list[Estimate]:
+def estimates(sample: Sample, statistic: Statistic) -> list[Estimate]:
     """Values of a statistic of the row means, with intervals.
 
     statistic: maps means (..., rows, metrics) to values (..., k), whatever the leading axes.
     """
-    every = np.ones(sample.groups)
-    values = statistic(sample.means(every).mean(axis=0))
-    lows, highs = _over_images(sample, statistic, values)
-    by_run = statistic(sample.means(every))
+    means = sample.means(np.ones(sample.groups))
+    values = statistic(means.mean(axis=0))
+    over_images = _over_images(sample, statistic, values)
+    over_seeds = _over_seeds(means, sample.runs, statistic, values)
     return [
-        Estimate(
-            float(value),
-            (float(low), float(high)) if np.isfinite(low) and np.isfinite(high) else None,
-            over_seeds(by_run[:, position], sample.runs),
-        )
-        for position, (value, low, high) in enumerate(zip(values, lows, highs, strict=True))
+        Estimate(float(value), _finite(*images), _finite(*seeds))
+        for value, images, seeds in zip(values, over_images, over_seeds, strict=True)
     ]
 
 
-def _over_images(
-    sample: Sample, statistic: Callable[[np.ndarray], np.ndarray], values: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the BCa interval of each value, NaN where there is none."""
+def _finite(low: float, high: float) -> Interval | None:
+    return (float(low), float(high)) if np.isfinite(low) and np.isfinite(high) else None
+
+
+def _over_images(sample: Sample, statistic: Statistic, values: np.ndarray) -> np.ndarray:
+    """Ends of the BCa interval of each value: (k, 2), NaN where there is none."""
     if sample.fewest < FEWEST_GROUPS:
-        return np.full(len(values), np.nan), np.full(len(values), np.nan)
+        return np.full((len(values), 2), np.nan)
 
     def resampled(drawn: np.ndarray, axis: int) -> np.ndarray:
         means = sample.means(_times_drawn(drawn, sample.groups)).mean(axis=-3)
@@ -208,8 +209,7 @@ def _over_images(
             rng=np.random.default_rng(seed_for("bootstrap over images")),
         )
         constant = np.ptp(found.bootstrap_distribution, axis=-1) == 0
-    low, high = found.confidence_interval
-    return np.where(constant, values, low), np.where(constant, values, high)
+    return np.where(constant, values, found.confidence_interval).T
 
 
 def _times_drawn(drawn: np.ndarray, groups: int) -> np.ndarray:
@@ -220,20 +220,23 @@ def _times_drawn(drawn: np.ndarray, groups: int) -> np.ndarray:
     return times.reshape(*drawn.shape[:-1], groups).astype(float)
 
 
-def over_seeds(by_run: np.ndarray, runs: Sequence[Seeds]) -> Interval | None:
-    """The t interval of the mean of one value a split, or of one a training where there is one split; None for one run.
+def _over_seeds(means: np.ndarray, runs: Sequence[Seeds], statistic: Statistic, values: np.ndarray) -> np.ndarray:
+    """Ends of the t interval of each value: (k, 2), NaN for one run. means: (runs, rows, metrics).
 
-    by_run: float (runs,).
+    Its draws are the splits, or the trainings where there is one split. Each counts by its jackknife pseudo-value: of a
+    mean that is the draw's own, and a lead over the best row stays one over the row that is best of all, not over
+    whichever a single draw put first, by which every draw's lead would be too small.
     """
-    values = _by_split(by_run, runs).mean().to_numpy() if len({run.split for run in runs}) > 1 else by_run
-    if len(values) < 2:
-        return None
-    half = float(stats.t.ppf(1 - ALPHA / 2, len(values) - 1) * stats.sem(values))
-    return float(np.mean(values)) - half, float(np.mean(values)) + half
-
-
-def _by_split(by_run: np.ndarray, runs: Sequence[Seeds]) -> Any:
-    return pd.Series(by_run).groupby([run.split for run in runs])
+    splits = np.array([run.split for run in runs])
+    several = np.unique(splits)
+    draws = np.stack([means[splits == split].mean(axis=0) for split in several]) if len(several) > 1 else means
+    count = len(draws)
+    if count < 2:
+        return np.full((len(values), 2), np.nan)
+    without = np.stack([statistic(np.delete(draws, one, axis=0).mean(axis=0)) for one in range(count)])
+    pseudo = count * statistic(draws.mean(axis=0)) - (count - 1) * without
+    half = stats.t.ppf(1 - ALPHA / 2, count - 1) * stats.sem(pseudo, axis=0)
+    return np.stack([values - half, values + half], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -257,7 +260,7 @@ def spread(per_image: pd.DataFrame, row: str) -> Spread | None:
         return None
     sample = gather(per_image, [row])
     by_run = sample.means(np.ones(sample.groups))[:, 0, METRICS.index("tumor_iou")]
-    parted = _by_split(by_run, runs)
+    parted = pd.Series(by_run).groupby([run.split for run in runs])
     freedom = len(runs) - len(parted)
     within = float(((parted.count() - 1) * parted.var().fillna(0)).sum() / freedom) if freedom else None
     between = None

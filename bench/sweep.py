@@ -3,15 +3,18 @@
 The numbers are those of bench.selection; the work that the cells of a grid share is done once an image.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 
 from bench.data.categories import TUMOURS
+from bench.files import digest
 from bench.noise import PAPER_RULE
 from bench.selection import Box, Roi, Stability, box_iou, choose, quantise, region
 
@@ -52,6 +55,12 @@ class Rules:
 
     top_fraction: float
     batch_size: int
+
+
+def basis(cams: Path, upper_level: int) -> str:
+    """What the regions of a run's images come from, in 16 digits: its CAMs and Algorithm 1's upper level."""
+    parts = digest(cams / "cams.npy"), digest(cams / "ids.csv"), str(upper_level)
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
 
 def regions(cam: np.ndarray, size: tuple[int, int], alphas: Sequence[float], upper_level: int) -> dict[float, Roi]:

@@ -27,7 +27,7 @@ from bench.seeds import Seeds
 from bench.settings import Settings, load
 from bench.stages.pseudo import box_item
 from bench.store import Item, Store
-from bench.sweep import PAPER, Axes, Rules, Swept, regions, rows
+from bench.sweep import PAPER, Axes, Rules, Swept, basis, regions, rows
 from bench.sweep_views import text
 
 SEGMENTER = "segmenter.json"
@@ -91,7 +91,10 @@ def grid(alpha1: Sequence[float], alpha2: Sequence[float], thresholds: Sequence[
 
 
 def sweep(paths: Paths, settings: Settings, axes: Axes, make_masks: bool) -> tuple[pd.DataFrame, list[str]]:
-    """One line a run and possible cell, as `bench.sweep.rows` gives it, and who made the pseudo-masks judged."""
+    """One line a run and possible cell, as `bench.sweep.rows` gives it, and who made the pseudo-masks judged.
+
+    basis: what it rests on (bench.sweep.basis), so that a report can tell whether it is of its CAMs.
+    """
     rules = Rules(settings.select.top_fraction, settings.train.common.optimisation.batch_size)
     truth = masks.folder(paths)
     lines, segmenters = [], set()
@@ -105,7 +108,9 @@ def sweep(paths: Paths, settings: Settings, axes: Axes, make_masks: bool) -> tup
             for alpha, folder in track(folders.items(), f"pseudo-masks, {seeds.name}", len(folders))
         }
         cells = len(axes.pairs()) * len(axes.iou_threshold)
-        lines += [{**seeds.columns, **row} for row in track(rows(images, axes, rules, ious), "cells", cells)]
+        folder = paths.cams / settings.select.cams / seeds.name
+        made = {**seeds.columns, "basis": basis(folder, settings.select.upper_level)}
+        lines += [{**made, **row} for row in track(rows(images, axes, rules, ious), "cells", cells)]
     return pd.DataFrame(lines), sorted(segmenters)
 
 

@@ -125,6 +125,11 @@ def _line(
     return line
 
 
+# Columns of the intervals of bench.statistics.
+OVER_IMAGES = "95 % interval"
+OVER_SEEDS = f"{OVER_IMAGES}, seeds"
+
+
 def interval_text(interval: tuple[float, float] | None) -> str:
     """An interval as a cell."""
     return "none" if interval is None else f"{interval[0]:.1f} to {interval[1]:.1f}"

@@ -6,15 +6,13 @@ import pandas as pd
 
 from bench.rows import Row
 from bench.schema import SeedAxes
-from bench.statistics import ALPHA, FEWEST_GROUPS, LEVEL, RESAMPLES, Comparison, Estimate, Interval, Spread
-from bench.tables import METRICS, interval_text
+from bench.statistics import ALPHA, FEWEST_GROUPS, RESAMPLES, Comparison, Estimate, Interval, Spread
+from bench.tables import METRICS, OVER_IMAGES, OVER_SEEDS, interval_text
 
 SPREAD_NOTE = (
     "Standard deviations in points of the tumour IoU: between trainings of one split, pooled over the splits; between "
     "splits, after the variation between trainings is taken out. None: it takes two trainings, or two splits."
 )
-OVER_IMAGES = f"{LEVEL:.0%} interval".replace("%", " %")
-OVER_SEEDS = f"{OVER_IMAGES}, seeds"
 PAIRS_NOTE = (
     "p: two-sided sign-flip permutation of the paired differences of images, near-duplicates or split.groups as "
     "one, p (Holm): corrected for all pairs of the same table. Verdicts are about the first row: better or worse where "
@@ -22,18 +20,19 @@ PAIRS_NOTE = (
 )
 
 
-def interval_note(seeds: SeedAxes) -> str:
-    """Sentences on what the intervals of a table are."""
+def interval_note(seeds: SeedAxes, gaps: bool) -> str:
+    """Sentences on what the intervals of a table are. gaps: some of its rows lack runs."""
     images = (
         f"{OVER_IMAGES}: over {RESAMPLES:,} resamples of the images (bootstrap, BCa), near-duplicates or "
         f"split.groups as one, the networks held fixed; none below {FEWEST_GROUPS} such groups."
     )
     splits, trainings = len(seeds.split), len(seeds.training)
+    fewer = " Rows that lack runs: over the splits that they have, or the trainings of a single one." if gaps else ""
     if splits > 1:
         each = f" of {trainings} trainings each" if trainings > 1 else ""
-        return f"{images} Seeds: t interval over {splits} splits{each}, whose test sets overlap."
+        return f"{images} Seeds: t interval over {splits} splits{each}, whose test sets overlap.{fewer}"
     if trainings > 1:
-        return f"{images} Seeds: t interval over {trainings} trainings of one split; others may differ more."
+        return f"{images} Seeds: t interval over {trainings} trainings of one split; others may differ more.{fewer}"
     return f"{images} One seed: no interval over seeds, so nothing says what another split or training would give."
 
 

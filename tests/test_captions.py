@@ -69,7 +69,8 @@ def changed(**blocks: dict) -> Settings:
     crf = settings.crf.model_copy(update=blocks.get("crf", {}))
     cams = {**settings.cams, "amr": {**settings.cams["amr"], **blocks.get("amr", {})}}
     train = settings.train.model_copy(update={"rows": rows})
-    return settings.model_copy(update={"train": train, "crf": crf, "cams": cams})
+    own = {name: getattr(settings, name).model_copy(update=blocks.get(name, {})) for name in ("select", "split")}
+    return settings.model_copy(update={"train": train, "crf": crf, "cams": cams, **own})
 
 
 def test_a_change_of_pseudo_whole_is_a_change_of_the_baselines_u_net():
@@ -87,9 +88,50 @@ def test_a_change_of_pseudo_whole_is_a_change_of_the_baselines_u_net():
 
 def test_a_narrow_unet_stands_in_the_place_of_the_papers():
     settings = load("busi")
-    common = settings.train.common.model_copy(update={"width": 0.5})
+    common = settings.train.common.model_copy(update={"width": 0.5, "initialisation": "none"})
     narrow = settings.model_copy(update={"train": settings.train.model_copy(update={"common": common})})
-    assert substitutes(narrow, "SAM ViT-H") == ["a U-Net with 50 % of the usual channels"]
+    assert substitutes(narrow, "SAM ViT-H", ["threshold"]) == [
+        "without pretrained weights",
+        "a U-Net with 50 % of the usual channels",
+    ]
+
+
+AMR = load("busi").cams["amr"]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "said"),
+    [
+        ({}, []),
+        ({"rows": {"gt_whole": {"optimisation": {"batch_size": 24}}}}, ["batches of 24 instead of 32"]),
+        ({"rows": {"gt_subset": {"encoder": "resnet18"}}}, ["a U-Net with resnet18 instead of resnet50"]),
+        ({"amr": {"network": {**AMR["network"], "encoder": "resnet18"}}}, ["AMR with resnet18 instead of resnet50"]),
+        ({"amr": {"network": {**AMR["network"], "width": 0.5}}}, ["AMR with 50 % of the usual channels"]),
+        ({"amr": {"network": {**AMR["network"], "initialisation": "none"}}}, ["without pretrained weights"]),
+        (
+            {"amr": {"optimisation": {**AMR["optimisation"], "epochs": 15, "learning_rate": 0.01}}},
+            ["15 epochs instead of 60", "learning rates of 0.01 instead of 0.001"],
+        ),
+        (
+            {"select": {"cams": "vgg16_cam"}},
+            ["CAMs of vgg16_cam instead of AMR's", "learning rates of 0.0001 instead of 0.001"],
+        ),
+        ({"select": {"alpha1": 10.0, "alpha2": 7.0}}, ["alphas of 7 and 10 % instead of 1 and 2.5 %"]),
+        ({"select": {"iou_threshold": 0.8}}, ["a box IoU above 0.8 instead of 0.7"]),
+        ({"select": {"upper_level": 255}}, ["CAMs cut off at 255 instead of 250"]),
+        ({"split": {"protocol": "grouped"}}, ["a split by groups of images instead of by class"]),
+    ],
+)
+def test_whatever_is_not_the_papers_is_said_to_stand_in_its_place(blocks, said):
+    assert substitutes(changed(**blocks), "SAM ViT-H", ["threshold"]) == said
+
+
+def test_a_subset_by_rank_is_not_the_papers_even_as_a_fallback():
+    for rules, said in (
+        (["threshold"], []),
+        (["threshold", "top_fraction"], ["L made by rank instead of by threshold"]),
+    ):
+        assert substitutes(load("busi"), "SAM ViT-H", rules) == said
 
 
 def test_soft_labels_are_not_said_to_be_cut():

@@ -326,6 +326,13 @@ def test_a_sweep_needs_no_training_and_feeds_no_stage(copied, capsys, monkeypatc
     assert "Impossible, because alpha2 must be smaller than alpha1:" in (copied / REPORTS / "sweep.md").read_text()
     run(copied, "report")
     assert (copied / REPORTS / "figures/sweep.png").is_file()
+    table.assign(basis="of other CAMs").to_csv(copied / REPORTS / "sweep.csv", index=False)
+    run(copied, "report")
+    assert not (copied / REPORTS / "figures/sweep.png").exists()
+    assert "there is no sweep.csv of these CAMs" in (copied / REPORTS / "report.html").read_text(encoding="utf-8")
+    table.assign(split_seed=9).to_csv(copied / REPORTS / "sweep.csv", index=False)
+    run(copied, "report")
+    assert not (copied / REPORTS / "figures/sweep.png").exists()
     with pytest.raises(SystemExit) as refused:
         main([*grid, "--alpha2", "100"])
     assert refused.value.code == 2

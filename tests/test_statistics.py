@@ -10,13 +10,13 @@ from bench.seeds import Seeds
 from bench.statistics import (
     FEWEST_GROUPS,
     Estimate,
+    Interval,
     Sample,
     Spread,
     compare,
     estimates,
     gather,
     holm,
-    over_seeds,
     refuse_repeats,
     row_estimates,
     sign_flip,
@@ -123,9 +123,29 @@ def test_images_that_all_score_alike_have_an_interval_without_width():
     assert of(counts_of("a", np.full(30, 40.0))).images == (40.0, 40.0)
 
 
+def over_seeds(values: np.ndarray, runs: list[Seeds]) -> Interval | None:
+    """The interval over seeds of one row whose runs have these means."""
+    sample = Sample(runs, values[:, None, None, None], np.ones((len(values), 1, 1), np.int64))
+    (found,) = estimates(sample, lambda means: means[..., 0, :])
+    return found.seeds
+
+
 def test_the_interval_over_seeds_is_students():
     assert over_seeds(np.array([10.0, 12.0, 17.0]), SPLITS) == pytest.approx((13 - 8.957, 13 + 8.957), abs=0.001)
     assert over_seeds(np.array([11.0]), SPLITS[:1]) is None
+
+
+def test_a_lead_over_the_best_lies_within_its_interval_over_seeds():
+    """Whichever of two baselines a split happens to favour, the lead is one over the better of both."""
+    means = np.array([[60.0, 50, 64], [60, 64, 50], [61, 50, 65]])
+    sample = Sample(SPLITS, means[:, :, None, None], np.ones((3, 3, 1), np.int64))
+    (found,) = estimates(sample, lambda means: means[..., 0, :] - means[..., 1:, :].max(axis=-2))
+    assert found.value == pytest.approx(60.333 - 59.667, abs=0.001)
+    assert found.seeds is not None and found.seeds[0] < found.value < found.seeds[1]
+
+
+def test_a_run_without_the_images_of_a_row_leaves_no_interval():
+    assert over_seeds(np.array([10.0, np.nan, 17.0]), SPLITS) is None
 
 
 def test_with_several_splits_the_interval_is_of_one_mean_a_split():
@@ -183,18 +203,23 @@ def test_a_row_is_judged_by_the_seeds_in_which_it_ran():
 
 def test_an_image_that_counts_twice_is_refused():
     per_image = counts_of("a", [10.0, 20.0])
-    refuse_repeats(per_image)
+    refuse_repeats(per_image, ["floor"])
     with pytest.raises(UserError, match="image 1 counts twice in row a, split-0-training-0"):
-        refuse_repeats(pd.concat([per_image, per_image.iloc[1:]]))
+        refuse_repeats(pd.concat([per_image, per_image.iloc[1:]]), [])
 
 
 def test_one_run_under_two_seeds_is_refused():
     per_image = pd.concat([counts_of("a", [10.0, 20.0]), counts_of("b", [30.0, 40.0])])
     copied = per_image.assign(split_seed=5).iloc[::-1]
     with pytest.raises(UserError, match="split-0-training-0 and split-5-training-0 have the same counts"):
-        refuse_repeats(pd.concat([per_image, copied]))
+        refuse_repeats(pd.concat([per_image, copied]), [])
     copied["tp"] += [1, 0, 0, 0]
-    refuse_repeats(pd.concat([per_image, copied]))
+    refuse_repeats(pd.concat([per_image, copied]), [])
+
+
+def test_rows_that_no_training_changes_do_not_make_runs_one():
+    floors = [counts_of("floor", [10.0, 20.0], training=training) for training in range(3)]
+    refuse_repeats(pd.concat([counts_of("a", [30.0, 40.0]), *floors]), ["floor"])
 
 
 def test_holms_correction_of_a_hand_made_example():

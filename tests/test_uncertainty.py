@@ -29,7 +29,7 @@ def test_cells_name_what_is_missing(estimate, seeds, cells):
 
 
 def test_one_seed_is_said_to_have_no_interval():
-    assert "One seed: no interval over seeds" in interval_note(ONE_RUN)
+    assert "One seed: no interval over seeds" in interval_note(ONE_RUN, True)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,12 @@ def test_one_seed_is_said_to_have_no_interval():
     ],
 )
 def test_the_note_says_which_seed_the_interval_is_over(split, training, expected):
-    assert expected in interval_note(SeedAxes(split=split, training=training))
+    seeds = SeedAxes(split=split, training=training)
+    assert expected in interval_note(seeds, False)
+    assert "lack runs" not in interval_note(seeds, False)
+    assert interval_note(seeds, True).endswith(
+        "Rows that lack runs: over the splits that they have, or the trainings of a single one."
+    )
 
 
 def test_the_spread_of_runs_names_missing_rows_and_what_one_run_cannot_tell():

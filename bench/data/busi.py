@@ -12,8 +12,9 @@ import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -68,12 +69,13 @@ def obtain(raw: Path, downloads: Path, source: str | None) -> None:
     the source is unsafe or unreadable, or when a file is missing, extra, damaged or altered.
     """
     origin = Path(source).expanduser() if source else _download(downloads)
-    if not origin.exists():
-        raise UserError(f"BUSI_ZIP names {origin}, which does not exist - set it to Dataset_BUSI.zip or its folder")
+    with _permissions_explained(origin):
+        if not origin.exists():
+            raise UserError(f"BUSI_ZIP names {origin}, which does not exist - set it to Dataset_BUSI.zip or its folder")
     advice = f"set BUSI_ZIP to a fresh copy from {PAGE}"
     if not source:
         advice = f"delete {origin} and run again, or {advice}"
-    with replacing_folder(raw) as temporary:
+    with replacing_folder(raw) as temporary, _permissions_explained(origin):
         if origin.is_dir():
             faults = _copy(_folder_members(origin), temporary)
         else:
@@ -82,6 +84,17 @@ def obtain(raw: Path, downloads: Path, source: str | None) -> None:
         _verify(temporary, faults)
         if any(faults.values()):
             raise UserError(f"{origin} is not the complete BUSI data set: {_listed(faults)} - {advice}")
+
+
+@contextmanager
+def _permissions_explained(origin: Path) -> Iterator[None]:
+    """Raise UserError in the place of the block's PermissionError where that is about `origin` or what lies in it."""
+    try:
+        yield
+    except PermissionError as error:
+        if not Path(str(error.filename)).is_relative_to(origin):
+            raise
+        raise UserError(f"{error.filename} may not be read - mend its permissions") from error
 
 
 def check(downloads: Path, source: str | None) -> None:
@@ -127,8 +140,6 @@ def _unzip(origin: Path, target: Path, advice: str) -> Faults:
     try:
         with zipfile.ZipFile(origin) as archive:
             return _copy(_zip_members(archive, origin), target)
-    except PermissionError as error:
-        raise UserError(f"{origin} may not be read - mend its permissions") from error
     except zipfile.BadZipFile as error:
         raise UserError(f"{origin} is not an intact zip archive ({error}) - {advice}") from error
 

@@ -21,7 +21,7 @@ def write_images(raw: Path, out: Path, size: int) -> None:
     """
     files = image_files(raw)
     (out / ORIGINALS).mkdir()
-    store = np.lib.format.open_memmap(out / STORE, "w+", np.uint8, (len(files), size, size))
+    store = np.empty((len(files), size, size), np.uint8)
     rows = []
     for position, file in enumerate(track(files, "prepare: images")):
         image = Image.fromarray(read_rgb(file))
@@ -29,7 +29,7 @@ def write_images(raw: Path, out: Path, size: int) -> None:
         category = file.parent.name
         rows.append((file.stem, category, int(category != "normal"), image.width, image.height))
         (out / ORIGINALS / file.name).write_bytes(file.read_bytes())
-    store.flush()
+    np.save(out / STORE, store)
     pd.DataFrame(rows, columns=["id", "category", "label", "width", "height"]).to_csv(out / INDEX, index=False)
 
 
@@ -42,7 +42,7 @@ def write_masks(raw: Path, out: Path, size: int) -> None:
     files = image_files(raw)
     masks = mask_files(files)
     (out / ORIGINALS).mkdir()
-    store = np.lib.format.open_memmap(out / STORE, "w+", np.uint8, (len(files), size, size))
+    store = np.empty((len(files), size, size), np.uint8)
     counts = []
     for position, file in enumerate(track(files, "prepare: masks")):
         mask = joined(masks[position])
@@ -50,5 +50,5 @@ def write_masks(raw: Path, out: Path, size: int) -> None:
         store[position] = resize_mask(mask, size)
         if file.parent.name != "normal":
             Image.fromarray(mask).save(out / ORIGINALS / file.name)
-    store.flush()
+    np.save(out / STORE, store)
     pd.DataFrame(counts, columns=["id", "category", "masks"]).to_csv(out / COUNTS, index=False)

@@ -21,6 +21,7 @@ from bench.rows import predictions as predictions_folder
 from bench.schema import BusiData
 from bench.seeds import Seeds, of_run
 from bench.settings import Settings
+from bench.sweep import basis
 
 FIGURE_3_ROWS = ("pseudo_subset", "pseudo_whole", "pseudo_mean_teacher")
 # Of a sweep: what is drawn of it.
@@ -63,8 +64,9 @@ FIGURES = (
     Figure(
         "scores",
         "Tumour IoU by row",
-        "Every test image (blue), their mean with its 95 % interval over images (black) and the paper's number (red "
-        "diamond, where ours may be compared with it); dotted: the fixed ellipse, which ignores the image.",
+        "Every test image of the first run (blue), their mean (black; of a single run with its 95 % interval over "
+        "images) and the paper's number (red diamond, where ours may be compared with it); dotted: the fixed ellipse, "
+        "which ignores the image.",
         "no row ran",
     ),
     Figure(
@@ -89,7 +91,7 @@ FIGURES = (
         "Sensitivity to alpha and the IoU threshold",
         "What Algorithm 1 selects at other settings: images in L, and how well their boxes fit the truth; a panel for "
         "every IoU threshold.",
-        f"there is no {SWEEP}, which `python -m bench sweep select` makes",
+        f"there is no {SWEEP} of these CAMs, which `python -m bench sweep select` makes",
     ),
 )
 
@@ -126,9 +128,7 @@ def draw(results: Results, out: Path) -> None:
     _draw_scores(results, out / "scores.png")
     _draw_noise(results, out / "noise.png")
     _draw_curves(results, out / "training.png")
-    sweep = results.paths.reports / SWEEP
-    if sweep.is_file():
-        save_heat_maps(sweep_grids(of_run(read_table(sweep), results.seeds)), out / "sweep.png")
+    _draw_sweep(results, out / "sweep.png")
 
 
 def _draw_images(results: Results, out: Path) -> None:
@@ -201,6 +201,18 @@ def _draw_curves(results: Results, file: Path) -> None:
 def _histories(folders: Mapping[str, Path]) -> dict[str, pd.DataFrame]:
     """The training curves that there are."""
     return {name: read_table(folder / HISTORY) for name, folder in folders.items() if (folder / HISTORY).is_file()}
+
+
+def _draw_sweep(results: Results, file: Path) -> None:
+    sweep = results.paths.reports / SWEEP
+    if not sweep.is_file():
+        return
+    select = results.settings.select
+    lines = of_run(read_table(sweep), results.seeds)
+    # A sweep is no stage's output: it may be older than the CAMs.
+    current = basis(results.paths.cams / select.cams / results.seeds.name, select.upper_level)
+    if len(lines) and set(lines.get("basis", [""])) == {current}:
+        save_heat_maps(sweep_grids(lines), file)
 
 
 def sweep_grids(sweep: pd.DataFrame) -> Sequence[Sequence[tuple[str, pd.DataFrame]]]:

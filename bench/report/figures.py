@@ -24,7 +24,7 @@ BROAD, NARROW, TRUTH, PREDICTED = "#3b8eea", "#e0463a", "#35b263", "#f2b134"
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture: image uint8 (H, W, 3), outlines by colour, boxes by colour, and a CAM to lay over it."""
+    """One picture: image uint8 (H, W, 3), outlines by colour, holes included, boxes by colour, and a CAM over it."""
 
     image: np.ndarray
     title: str = ""
@@ -61,7 +61,7 @@ def _draw(axis: Axes, panel: Panel) -> None:
     if panel.cam is not None:
         axis.imshow(panel.cam, cmap="inferno", alpha=0.55, vmin=0, vmax=1)
     for colour, mask in panel.outlines:
-        contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         for contour in contours:
             closed = np.concatenate([contour[:, 0], contour[:1, 0]])
             axis.plot(closed[:, 0], closed[:, 1], color=colour, linewidth=1.4)

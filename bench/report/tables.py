@@ -1,5 +1,6 @@
 """The tables that the tables stage wrote, as the report shows them."""
 
+import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.files import read_json
+from bench.files import read_json, read_text
 from bench.report.verdict import against_paper
 from bench.tables import LISTING
 
@@ -70,7 +71,7 @@ def missing_tables(tables: Sequence[Table]) -> list[str]:
 def _table(reports: Path, entry: Mapping[str, str], metrics: Mapping[str, Any]) -> Table:
     name, caption = entry["name"], entry["caption"]
     # As printed: a number's last zero counts, and "none" is a word.
-    frame = pd.read_csv(reports / f"{name}.csv", dtype=str, keep_default_na=False)
+    frame = pd.read_csv(io.StringIO(read_text(reports / f"{name}.csv")), dtype=str, keep_default_na=False)
     if name in WITH_ROWS and "Difference" in frame:
         verdicts = [_against_paper(line, metrics.get("uncertainty", {})) for _, line in frame.iterrows()]
         frame.insert(list(frame.columns).index("Difference") + 1, "Verdict", verdicts)

@@ -1,6 +1,6 @@
 """What the report says first: what of the paper is reproduced, from which ingredients, and what is missing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import pandas as pd
 from bench.captions import made_like_the_paper
 from bench.schema import BusiData
 from bench.settings import Settings
+from bench.tables import OVER_IMAGES, OVER_SEEDS
 
 OUTCOMES = {"holds": "hold", "fails": "fail", "cannot tell": "cannot be told"}
 
@@ -41,11 +42,16 @@ def against_paper(paper: float, intervals: Sequence[tuple[float, float]]) -> str
 
 
 def conclude(
-    settings: Settings, segmenter: str, claims: pd.DataFrame, metrics: Mapping[str, Any], floor: float | None
+    settings: Settings,
+    segmenter: str,
+    rules: Collection[str],
+    claims: pd.DataFrame,
+    metrics: Mapping[str, Any],
+    floor: float | None,
 ) -> Verdict:
     """The verdict. claims: claims.csv as text, empty without one. floor: tumour IoU of the fixed ellipse in percent.
 
-    segmenter: its own name. metrics: content of metrics.json.
+    segmenter, rules: as for `made_like_the_paper`. metrics: content of metrics.json.
     """
     scores = _scores(metrics, floor)
     if not isinstance(settings.data, BusiData):
@@ -58,7 +64,7 @@ def conclude(
     judged = claims[(claims["Ours"] != "") | (claims["Verdict"] == "cannot tell")] if len(claims) else claims
     by_outcome = {outcome: _claims(judged, outcome) for outcome in OUTCOMES} if len(claims) else {}
     counted = _counted({outcome: len(found) for outcome, found in by_outcome.items()})
-    headline = f"{counted}; {made_like_the_paper(settings, segmenter)}."
+    headline = f"{counted}; {made_like_the_paper(settings, segmenter, rules)}."
     about_paper = claims.drop(judged.index)["Verdict"].value_counts() if len(claims) else pd.Series(dtype=int)
     notes = [*scores, *_leaks(metrics)]
     if len(about_paper):
@@ -73,9 +79,16 @@ def _claims(judged: pd.DataFrame, outcome: str) -> list[Claim]:
     found = []
     for line in judged[judged["Verdict"] == outcome].to_dict("records"):
         quoted = f", quoted as {line['Quoted']}" if line["Quoted"] else ""
-        ours = f"ours {line['Ours']} ({line['95 % interval']}){quoted}" if line["Ours"] else line["Reason"]
-        found.append(Claim(line["Sentence"], line["Section"], ours))
+        ours = f"ours {line['Ours']} ({_intervals(line)}){quoted}" if line["Ours"] else ""
+        told = [text for text in (ours, line["Reason"]) if text]
+        found.append(Claim(line["Sentence"], line["Section"], ": ".join(told)))
     return found
+
+
+def _intervals(line: Mapping[Any, str]) -> str:
+    """Over images and, where there are several runs, over seeds."""
+    seeds = line.get(OVER_SEEDS)
+    return f"{line[OVER_IMAGES]}{f'; seeds: {seeds}' if seeds else ''}"
 
 
 def _counted(counts: Mapping[str, int]) -> str:

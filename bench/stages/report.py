@@ -10,7 +10,7 @@ from bench import timings
 from bench.captions import ingredients, seeds_named
 from bench.data import masks
 from bench.data.images import ORIGINALS, read_table
-from bench.files import digest, read_json, replacing_file, replacing_folder
+from bench.files import digest, read_json, read_text, replacing_file, replacing_folder
 from bench.methods import FLOOR, methods
 from bench.metrics import mean_scores
 from bench.paths import SAM_PHANTOM, Paths
@@ -89,7 +89,7 @@ def _page(
     return Page(
         profile=paths.profile,
         made_with=ingredients(settings, segmenter),
-        verdict=conclude(settings, segmenter, claims, metrics, floor),
+        verdict=conclude(settings, segmenter, _rules(paths, settings), claims, metrics, floor),
         gaps=gaps(settings, metrics, not_runnable, tables, [picture.figure.name for picture in drawn], stages),
         tables=tables,
         audit=_audit(paths, settings),
@@ -99,6 +99,11 @@ def _page(
         facts=facts,
         timings=stages,
     )
+
+
+def _rules(paths: Paths, settings: Settings) -> set[str]:
+    """The rules that made L in the runs."""
+    return {read_json(paths.selection / f"{seeds.name}.json")["rule"] for seeds in settings.seeds.runs}
 
 
 def _folders(paths: Paths, settings: Settings, seeds: Seeds) -> dict[Row, Path]:
@@ -191,7 +196,7 @@ def _audit(paths: Paths, settings: Settings) -> list[Table]:
 
 def _table(file: Path) -> str:
     """A table's file with its title one level deeper."""
-    return file.read_text(encoding="utf-8").replace("## ", "### ", 1)
+    return read_text(file).replace("## ", "### ", 1)
 
 
 def _segmenter(paths: Paths) -> str:

@@ -47,8 +47,11 @@ def run(paths: Paths, settings: Settings) -> None:
     first = settings.seeds.runs[0]
     counts = table1(read_table(paths.split(first.split)), read_table(paths.selection / f"{first.name}.csv"))
     segmenter = read_json(paths.pseudo / first.name / "segmenter.json")["name"]
-    made_by = [read_json(paths.selection / f"{seeds.name}.json")["made_by"] for seeds in settings.seeds.runs]
-    rule = "; ".join(dict.fromkeys(made_by))
+    made_by = {
+        summary["made_by"]: summary["rule"]
+        for summary in (read_json(paths.selection / f"{seeds.name}.json") for seeds in settings.seeds.runs)
+    }
+    rule = "; ".join(made_by)
     made_with = f"{ingredients(settings, segmenter)} {rule}."
     paths.reports.mkdir(parents=True, exist_ok=True)
     (paths.reports / LISTING).unlink(missing_ok=True)
@@ -63,7 +66,7 @@ def run(paths: Paths, settings: Settings) -> None:
     ours = [replace(row, label=f"{row.label} (the paper's method)") for row in ablation if row.id == OURS.id]
     last = f" Last row: box prompts to {segmenter}, as in Table II; {rule}." if ours else ""
     per_image = read_table(paths.evaluation / "per_image.csv")
-    refuse_repeats(per_image)
+    refuse_repeats(per_image, BOUNDS)
     duplicates = read_table(paths.audit / "groups.csv")
     grouped = read_table(paths.groups) if settings.split.protocol == "grouped" else duplicates
     groups = dict(zip(grouped["id"], grouped["group"].astype(str), strict=True))
@@ -81,24 +84,25 @@ def run(paths: Paths, settings: Settings) -> None:
         headline, pooled = iou_table(per_image, [row.id for row in rows])
         estimated = {row.id: found[row.id]["tumor_iou"] if row.id in found else None for row in rows}
         cells = {row: interval_cells(estimate, settings.seeds) for row, estimate in estimated.items()}
+        gaps = _gaps(paths, [row.id for row in rows])
         _write(
             paths.reports / name,
             f"{title}, IoU in percent on the test set X",
             iou_frame(rows, headline, pooled, with_paper, cells),
             f"{caption} Means of per-image IoUs at the original image size; pooled: IoU of summed pixel counts. "
-            f"{interval_note(settings.seeds)}{_gaps(paths, [row.id for row in rows])}",
+            f"{interval_note(settings.seeds, bool(gaps))}{gaps}",
         )
         metrics[name] = headline
     metrics["leaks"] = _leaks(paths, settings, duplicates)
     metrics["uncertainty"] = interval_scalars(found)
     write_json(paths.reports / "metrics.json", metrics)
-    note = interval_note(settings.seeds)
     families = {
         "II": compare(per_image, list(combinations([row.id for row in ablation], 2)), groups),
         "III": compare(per_image, [(one.id, other.id) for one in ours for other in baselines], groups),
     }
     trained = [*ablation, *baselines]
     gaps = _gaps(paths, [row.id for row in trained])
+    note = interval_note(settings.seeds, bool(gaps))
     _write(
         paths.reports / "pairs",
         "Rows of Tables II and III against each other, tumour IoU in points on the test set X",
@@ -112,7 +116,7 @@ def run(paths: Paths, settings: Settings) -> None:
         f"{made_with} {SPREAD_NOTE}{gaps}",
     )
     findings = _findings(paths, per_image, with_paper, groups)
-    like = f" As a whole {made_like_the_paper(settings, segmenter)}." if with_paper else ""
+    like = f" As a whole {made_like_the_paper(settings, segmenter, made_by.values())}." if with_paper else ""
     caption = f"{made_with}{like} {CLAIMS_NOTE} {note}"
     _write(paths.reports / "claims", "The paper's claims", claims_frame(findings), caption)
     _write_controls(paths, settings, per_image, groups, segmenter, made_with)
@@ -132,11 +136,12 @@ def _write_controls(
     shown = [*(row.id for row in rows), *(row.method for row in rows), *BOUNDS]
     found = row_estimates(per_image, list(dict.fromkeys(shown)), groups)
     pairs = compare(per_image, [(row.id, row.method) for row in rows], groups)
+    gaps = _gaps(paths, shown)
     _write(
         paths.reports / "controls",
         "Controls, IoU in percent on the test set X",
         controls_frame(rows, found, pairs, segmenter, settings.seeds),
-        f"{made_with} {CONTROLS_NOTE} {interval_note(settings.seeds)}{gap(rows)}{_gaps(paths, shown)}",
+        f"{made_with} {CONTROLS_NOTE} {interval_note(settings.seeds, bool(gaps))}{gap(rows)}{gaps}",
     )
 
 

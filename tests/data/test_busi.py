@@ -1,6 +1,7 @@
 """BUSI obtained, unpacked and verified: a tiny made-up data set with its own manifest, and the real one."""
 
 import errno
+import io
 import os
 import re
 import shutil
@@ -167,6 +168,24 @@ def test_a_damaged_member_is_named(folder):
     content = (folder / "malignant/malignant (1).png").read_bytes()
     path.write_bytes(path.read_bytes().replace(content, content[:-30] + bytes(30)))
     assert "1 damaged (malignant/malignant (1).png)" in refused(path, folder)
+
+
+@pytest.mark.parametrize(("kind", "method"), [("zip", "stat"), ("folder", "stat"), ("folder", "FileIO")])
+def test_what_may_not_be_read_is_named(folder, monkeypatch, kind, method):
+    """The superuser may read everything, so that a private file has to be played."""
+    source = zipped(folder) if kind == "zip" else folder
+    owner, private = (io, folder / "benign/benign (1).png") if method == "FileIO" else (Path, source)
+    allowed = getattr(owner, method)
+
+    def asked(path: Path, *arguments: object, **options: object) -> object:
+        if path == private:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return allowed(path, *arguments, **options)
+
+    monkeypatch.setattr(owner, method, asked)
+    with pytest.raises(UserError) as caught:
+        busi.obtain(folder.parent / "raw", folder.parent, str(source))
+    assert str(caught.value) == f"{private} may not be read - mend its permissions"
 
 
 def test_a_truncated_archive_is_refused(folder):

@@ -37,6 +37,17 @@ def test_a_grid_of_unequal_rows_is_drawn(tmp_path):
     assert (tmp_path / "grid.png").read_bytes() == (tmp_path / "again.png").read_bytes()
 
 
+def test_a_hole_is_outlined_too(tmp_path):
+    ring = np.zeros((60, 60), bool)
+    ring[5:55, 5:55] = True
+    ring[20:40, 20:40] = False
+    save_grid([[Panel(np.full((60, 60, 3), 90, np.uint8), outlines=[("#ff0000", ring)])]], tmp_path / "ring.png")
+    with Image.open(tmp_path / "ring.png") as drawn:
+        red = (np.asarray(drawn.convert("RGB")).astype(int) @ [1, -1, 0]) > 100
+    across = red[red.shape[0] // 2]
+    assert np.count_nonzero(np.diff(across.astype(int)) == 1) == 4  # both sides of the ring and of its hole
+
+
 def test_curves_of_classifiers_and_rows_are_drawn(tmp_path):
     history = pd.DataFrame({"epoch": [1, 2], "total": [1.0, 0.5]})
     save_curves({"classifiers": {"amr": history}, "segmentation": {"gt_whole": history}}, tmp_path / "curves.png")

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from bench.captions import substitutes
+from bench.errors import UserError
 from bench.report.cases import GRID, gather_cases, outline
 from bench.report.drawn import FIGURES, sweep_grids
 from bench.report.gaps import gaps
@@ -44,27 +45,37 @@ def settings(profile: str):
 
 
 def test_the_verdict_counts_claims_and_names_what_stands_in_for_the_papers_ingredients():
-    found = conclude(settings("busi-small"), "GrabCut (not SAM)", CLAIMS, METRICS, 19.5)
+    found = conclude(settings("busi-small"), "GrabCut (not SAM)", ["top_fraction"], CLAIMS, METRICS, 19.5)
     assert found.headline.startswith(
         "2 of 4 claims fail, 2 cannot be told, none holds; made with GrabCut instead of SAM"
     )
     assert "without pretrained weights" in found.headline and found.headline.endswith("no test of the paper.")
     assert [claim.ours for claim in found.claims["fails"]][1] == "ours 0.4 (-1.6 to 2.4), quoted as 7.8"
     assert "GT-Whole) 45.7 %, a fixed ellipse that ignores the image 19.5 %" in found.notes[0]
+    told = [claim.ours for claim in found.claims["cannot tell"]]
+    assert told == ["ours 0.2 (-1.0 to 2.0): the interval includes 0", "row missing: amr"]
     assert "39 (30.2 %)" in found.notes[1]
     assert "1 agree with its tables and 0 do not" in found.notes[2]
 
 
+def test_the_interval_over_seeds_is_told_where_there_is_one():
+    over_seeds = CLAIMS.assign(**{"95 % interval, seeds": "-9.0 to 1.0"})
+    found = conclude(settings("busi"), "SAM ViT-H", ["threshold"], over_seeds, METRICS, None)
+    assert found.claims["fails"][0].ours == "ours -4.8 (-6.1 to -3.2; seeds: -9.0 to 1.0)"
+
+
 def test_phantoms_are_never_compared_with_the_paper():
-    found = conclude(settings("phantom"), "GrabCut (not SAM)", CLAIMS, METRICS, None)
+    found = conclude(settings("phantom"), "GrabCut (not SAM)", ["top_fraction"], CLAIMS, METRICS, None)
     assert found.headline.startswith("A check of the machinery, never compared with the paper")
     assert found.claims == {}
 
 
 def test_the_papers_profile_has_no_substitutes():
-    assert substitutes(settings("busi"), "SAM ViT-H") == []
-    assert conclude(settings("busi"), "SAM ViT-H", CLAIMS, {}, None).headline.endswith("the paper's ingredients.")
-    assert conclude(settings("busi"), "SAM ViT-H", pd.DataFrame(), {}, None).headline.startswith("No claim")
+    assert substitutes(settings("busi"), "SAM ViT-H", ["threshold"]) == []
+    assert conclude(settings("busi"), "SAM ViT-H", ["threshold"], CLAIMS, {}, None).headline.endswith(
+        "the paper's ingredients."
+    )
+    assert conclude(settings("busi"), "SAM ViT-H", [], pd.DataFrame(), {}, None).headline.startswith("No claim")
 
 
 @pytest.mark.parametrize(
@@ -99,6 +110,13 @@ def test_tables_stand_in_the_declared_order_and_others_follow(tmp_path):
     assert tables[0].rows[1][-1] == "not runnable"
     assert tables[0].numeric == [False, False, True, True, False]
     assert "Verdict" not in tables[1].columns
+
+
+def test_a_table_without_its_file_is_named(tmp_path):
+    write_tables(tmp_path, "table2")
+    (tmp_path / "table2.csv").unlink()
+    with pytest.raises(UserError, match=r"table2\.csv is missing - run the stage that makes it"):
+        read_tables(tmp_path, METRICS)
 
 
 def test_gaps_are_named(tmp_path):
