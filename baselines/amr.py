@@ -221,7 +221,8 @@ def cams(settings: AmrSettings, net: torch.nn.ModuleDict, images: ImageSet, cont
     """Fused tumour-class CAMs, float32 (n, S, S) with maximum 1; each branch is normalised before the fusion."""
     import torch
 
-    from bench.cam import EPSILON, multi_scale_cams
+    from bench.cam import EPSILON
+    from bench.cells import resnet_cams
 
     size = images.images.shape[-1]
 
@@ -238,7 +239,7 @@ def cams(settings: AmrSettings, net: torch.nn.ModuleDict, images: ImageSet, cont
     def maps_of(batch: torch.Tensor) -> torch.Tensor:
         return torch.stack([branch_maps(net[name], batch) for name in ("spotlight", "compensation")], 1)
 
-    maps = multi_scale_cams(maps_of, images.images, settings.scales, context)
+    maps = resnet_cams(maps_of, images.images, settings.scales, settings.network, context)
     fused: np.ndarray = settings.spotlight_share * maps[:, 0] + (1 - settings.spotlight_share) * maps[:, 1]
     fused /= fused.max((1, 2), keepdims=True) + EPSILON
     return fused

@@ -65,6 +65,15 @@ def make_net(settings: OaaSettings, weights: Path | None) -> torch.nn.ModuleDict
     return net
 
 
+def _placed(net: torch.nn.Module, settings: OaaSettings) -> torch.nn.Module:
+    """A CAM network with its maps where `network.cells` says that they lie."""
+    from bench.cells import EvenCells
+
+    if settings.network.cells == "official":
+        return net
+    return EvenCells(net, settings.network.output_stride).train(net.training)
+
+
 def _memory(net: torch.nn.ModuleDict) -> MapMemory:
     return cast("MapMemory", net["memory"])
 
@@ -132,7 +141,7 @@ def fit(
             # What is remembered of an epoch must not come from statistics that lag behind its weights.
             settle(classifier, train.images, classifier, settings.optimisation.batch_size, seed, context)
         classifier.eval()
-        current, tumour_first = current_maps(classifier, images, context)
+        current, tumour_first = current_maps(_placed(classifier, settings), images, context)
         before = memory.recall(ids, current.new_zeros(current.shape))
         memory.remember(ids, accumulate(before, current, tumour_first, last))
         classifier.train()
@@ -157,7 +166,7 @@ def _fit_integral(
     from bench.training.checkpoint import Checkpoint
     from bench.training.loop import EndlessBatches, optimise
 
-    net.train()
+    placed = _placed(net, settings).train()
     grey, batch_size = torch.from_numpy(images).to(context.device), settings.optimisation.batch_size
     order = EndlessBatches(len(grey), batch_size, generator(context.device, "integral", seed))
     affine = generator(context.device, "integral augmentation", seed)
@@ -168,7 +177,7 @@ def _fit_integral(
         batch = normalise(warp(to_float(grey[picked]), matrices, "bilinear"))
         target = warp(maps[picked].unsqueeze(1), matrices, "bilinear")[:, 0]
         with context.autocast():
-            scores = net(batch)[1][:, TUMOUR]
+            scores = placed(batch)[1][:, TUMOUR]
         loss = integral_loss(scores, target)
         return {"total": loss, "integral": loss}
 
@@ -194,9 +203,9 @@ def cams(settings: OaaSettings, net: torch.nn.ModuleDict, images: ImageSet, cont
     An image that was not accumulated in training, by its id, gets the classifier's map as it is now.
     """
     if settings.integral:
-        maps, _ = current_maps(net["integral"], images.images, context)
+        maps, _ = current_maps(_placed(net["integral"], settings), images.images, context)
     else:
-        maps, _ = current_maps(net["classifier"], images.images, context)
+        maps, _ = current_maps(_placed(net["classifier"], settings), images.images, context)
         maps = _memory(net).recall(images.ids, maps)
     return _enlarged(maps, images.images.shape[-1])
 

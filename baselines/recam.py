@@ -154,7 +154,7 @@ def cams(settings: ReCamSettings, net: torch.nn.ModuleDict, images: ImageSet, co
     """Multi-scale reweighted CAMs of the tumour class, float32 (n, S, S) in [0, 1] (METHOD 2)."""
     from torch.nn import functional
 
-    from bench.cam import multi_scale_cams
+    from bench.cells import resnet_cams
 
     network, predictor = _parts(net)
     weight = (network.classifier.weight[:, :, 0, 0] * predictor.weight)[TUMOUR, None, :, None, None].detach()
@@ -162,4 +162,4 @@ def cams(settings: ReCamSettings, net: torch.nn.ModuleDict, images: ImageSet, co
     def maps_of(batch: torch.Tensor) -> torch.Tensor:
         return functional.conv2d(network.features(batch), weight).relu()
 
-    return multi_scale_cams(maps_of, images.images, settings.scales, context)[:, 0]
+    return resnet_cams(maps_of, images.images, settings.scales, settings.network, context)[:, 0]

@@ -4,7 +4,7 @@ Paper: row "ResNet50-CAM [14]" of Table III, the second best: a tumour/normal cl
 Unclear: initialisation, strides, training recipe, CAM scales, threshold (METHOD 5.1, 5.3).
 Chosen: ImageNet weights, output stride 16, all stages trained behind a frozen stem (IRN detaches after layer2; AMR and
 ReCAM do not), the recipe that the paper gives for AMR, scales 1, 0.5, 1.5 and 2 with
-mirror images, threshold 0.15 (IRN's evaluation).
+mirror images, threshold 0.15 (IRN's evaluation). Where maps are put when they are enlarged: `network.cells`.
 Cost: one ResNet50.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from bench.methods import MethodSpec
+from bench.methods import TUMOUR, MethodSpec
 from bench.schema import CamNetwork, MethodSettings, Positive
 
 if TYPE_CHECKING:
@@ -74,6 +74,10 @@ def logits(net: torch.nn.Module, images: np.ndarray, context: Context) -> np.nda
 
 def cams(settings: ResNetCamSettings, net: torch.nn.Module, images: ImageSet, context: Context) -> np.ndarray:
     """Multi-scale CAMs of the tumour class, float32 (n, S, S)."""
-    from bench.cam import plain_cams
+    from bench.cells import resnet_cams
 
-    return plain_cams(net, images.images, settings.scales, context)
+    def maps_of(batch: torch.Tensor) -> torch.Tensor:
+        maps: torch.Tensor = net(batch)[1]
+        return maps[:, TUMOUR : TUMOUR + 1].relu()
+
+    return resnet_cams(maps_of, images.images, settings.scales, settings.network, context)[:, 0]

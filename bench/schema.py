@@ -174,7 +174,8 @@ class CamNetwork(Pretrained):
     """A classification ResNet that gives class activation maps (METHOD 1.1).
 
     encoder: "resnet8" has a block in each of three stages, without the fourth that the others have. width: factor of
-    all channel numbers, 1 with ImageNet weights.
+    all channel numbers, 1 with ImageNet weights. cells: where maps are put when they are enlarged, "official" (as if
+    cells were spread evenly over the image) or "centred" (bench/cells.py).
     """
 
     encoder: Literal["resnet8", "resnet18", "resnet34", "resnet50"]
@@ -182,6 +183,7 @@ class CamNetwork(Pretrained):
     output_stride: Literal[8, 16, 32]
     fixed_batch_norm: bool
     frozen_stem: bool
+    cells: Literal["official", "centred"]
 
     @property
     def architecture(self) -> str:

@@ -19,6 +19,8 @@ from bench.runtime import context
 from bench.settings import load
 
 BLOCK = load("phantom", Path(__file__).resolve().parents[1] / "params.yaml").cams["amr"]
+# Maps are looked at cell by cell here; tests/test_cells.py is about where they lie.
+BLOCK = {**BLOCK, "network": {**BLOCK["network"], "cells": "official"}}
 NONE = Path("unused")
 FP32 = context("cpu", 2, "fp32")
 

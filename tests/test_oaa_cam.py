@@ -244,9 +244,10 @@ def test_what_is_accumulated_comes_from_settled_statistics(monkeypatch):
     seen: list[float] = []
 
     def watched(net: Any, *rest: Any) -> Any:
-        norm = net.stem[1]
+        stem = net.net.stem
+        norm = stem[1]
         with torch.no_grad():
-            shown = net.stem[0](normalise(to_float(torch.from_numpy(images().images))))
+            shown = stem[0](normalise(to_float(torch.from_numpy(images().images))))
         seen.append((norm.running_mean - shown.mean((0, 2, 3))).abs().max().item())
         return current_maps(net, *rest)
 

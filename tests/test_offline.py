@@ -45,6 +45,7 @@ def cam_resnet(encoder: str) -> CamNetwork:
         output_stride=16,
         fixed_batch_norm=True,
         frozen_stem=True,
+        cells="official",
     )
 
 

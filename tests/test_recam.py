@@ -17,6 +17,8 @@ from bench.runtime import context, seeded_initialisation
 from bench.settings import load
 
 BLOCK = load("phantom", Path(__file__).resolve().parents[1] / "params.yaml").cams["recam"]
+# Maps are looked at cell by cell here; tests/test_cells.py is about where they lie.
+BLOCK = {**BLOCK, "network": {**BLOCK["network"], "cells": "official"}}
 NONE = Path("unused")
 # Two cells, two channels, and two classes, worked out by hand: the class features are (1.25, 0.75) and (1, 0).
 FEATURES = torch.tensor([[1.0, 2.0], [3.0, 0.0]]).view(1, 2, 1, 2)

@@ -16,7 +16,13 @@ from bench.schema import CamNetwork
 IMAGES, SIZE, SCALES = 32, 128, [1.0, 0.5, 1.5, 2.0]
 ROUNDS = 3
 NETWORK = CamNetwork(
-    encoder="resnet18", width=1.0, initialisation="none", output_stride=16, fixed_batch_norm=False, frozen_stem=False
+    encoder="resnet18",
+    width=1.0,
+    initialisation="none",
+    output_stride=16,
+    fixed_batch_norm=False,
+    frozen_stem=False,
+    cells="centred",
 )
 
 

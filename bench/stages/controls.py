@@ -69,8 +69,11 @@ def _selection(
         sigma = matched_sigma(maps, settings.controls.noise.sigmas, settings.controls.noise.maps)
         noise = smooth_noise(np.random.default_rng(seed_for(control, seeds.training)), len(maps), maps.shape[-1], sigma)
         # By the rule that made L, whatever number of images that is: no fallback of its own.
-        made_as = "top_fraction" if original["rule"] == "top_fraction" else settings.select.rule
-        options = settings.select.model_copy(update={"rule": made_as, "fallback": "none"})
+        made_as = {"rule": settings.select.rule}
+        if original["rule"] == "top_fraction":
+            # As many as L has, which is fewer than asked for where CAMs lack a region.
+            made_as = {"rule": "top_fraction", "top_fraction": original["selected"] / original["images"]}
+        options = settings.select.model_copy(update={**made_as, "fallback": "none"})
         table, rule = select_maps(noise, wanted, options, settings.train.common.optimisation.batch_size)
         summary = summarise(table, options, rule)
         return table, {**summary, "made_by": f"{WHAT[control]} (sigma {sigma:.3f}): {summary['made_by']}"}

@@ -40,7 +40,13 @@ def test_a_resnet_has_half_the_channels_in_every_layer(encoder):
 @pytest.mark.parametrize("encoder", ["resnet8", "resnet50"])
 def test_a_narrow_resnet_gives_two_logits_and_trains_whole(encoder):
     network = CamNetwork(
-        encoder=encoder, width=0.5, initialisation="none", output_stride=16, fixed_batch_norm=False, frozen_stem=False
+        encoder=encoder,
+        width=0.5,
+        initialisation="none",
+        output_stride=16,
+        fixed_batch_norm=False,
+        frozen_stem=False,
+        cells="centred",
     )
     net = make_cam_resnet(network, None)
     logits, maps = net(IMAGES)
