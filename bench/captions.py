@@ -125,10 +125,10 @@ def _data(settings: Settings) -> str:
 
 
 def _network(settings: Settings, method: str) -> str:
-    """A method with what its network's settings say of size and weights, and its epochs."""
+    """A method with what its network's settings say of size, places of maps and weights, and its epochs."""
     options = settings.cams[method]
     network = options.get("network", {})
-    sizes = [_size(name, value) for name, value in network.items() if name in SIZES and value != SIZES[name]]
+    sizes = [_size(name, value) for name, value in network.items() if name in ORIGINAL and value != ORIGINAL[name]]
     steps = [options[step]["epochs"] for step in ("optimisation", "second_step") if step in options]
     if options.get("training") == "two_stage":
         steps.insert(0, options["spotlight_epochs"])
@@ -136,8 +136,8 @@ def _network(settings: Settings, method: str) -> str:
     return f"{method} ({', '.join(parts)})"
 
 
-# Settings that change a network's size, and their values in the original, which go without saying.
-SIZES = {
+# Settings of a network's size and of where its maps lie, and their values in the original, which go without saying.
+ORIGINAL = {
     "encoder": None,
     "layout": None,
     "width": 1.0,
@@ -145,6 +145,7 @@ SIZES = {
     "embed_dim": 96,
     "depths": [2, 2, 6],
     "heads": [3, 6, 12],
+    "cells": "official",
 }
 
 

@@ -52,7 +52,7 @@ def test_table_3_names_the_stand_ins_under_the_papers_labels():
     text = baseline_ingredients(load("busi-small"))
     assert "vgg16_cam (stride8, width 0.25, batch norm, no pretrained weights, 15 epochs)" in text
     assert "swin_mil (embed dim 48, depths 1-1-2, no pretrained weights, 30 epochs)" in text
-    assert "recam (resnet8, no pretrained weights, 8 + 7 epochs)" in text
+    assert "recam (resnet8, cells centred, no pretrained weights, 8 + 7 epochs)" in text
     assert "cut by Otsu's rule, DenseCRF irn_label" in text
 
 
@@ -60,7 +60,7 @@ def test_table_3_of_the_papers_profile_names_thresholds_and_weights():
     text = baseline_ingredients(load("busi"))
     assert "thresholds (0.2, 0.15, 0.3, 0.5, 0.21, 0.2)" in text
     assert "swin_mil (ImageNet weights, 60 epochs)" in text
-    assert "width" not in text and "no pretrained" not in text
+    assert "width" not in text and "no pretrained" not in text and "cells" not in text
 
 
 def changed(**blocks: dict) -> Settings:
