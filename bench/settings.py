@@ -35,6 +35,8 @@ PARAMS = Path("params.yaml")
 SMALLEST, SMALLEST_PLAIN_VGG = 8, 32
 # Every stage reads the file; the loader in C, where PyYAML has it, takes a seventh of the time.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# PyYAML's errors for scalars that are not what they are marked as, and for a block within itself.
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -159,8 +161,7 @@ def _read(params: Path) -> dict[str, Any]:
         raise UserError(f"{params} is missing - run from the project's folder") from None
     except OSError as error:
         raise UserError(f"{params} cannot be read: {error.strerror}") from error
-    # The last four are PyYAML's for scalars that are not what they are marked as, and for a block within itself.
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, *MALFORMED) as error:
         raise UserError(f"{params} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UserError(f"{params} must map profile names to settings")

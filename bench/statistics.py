@@ -175,7 +175,7 @@ def estimates(sample: Sample, statistic: Statistic) -> list[Estimate]:
     means = sample.means(np.ones(sample.groups))
     values = statistic(means.mean(axis=0))
     over_images = _over_images(sample, statistic, values)
-    over_seeds = _over_seeds(means, sample.runs, statistic, values)
+    over_seeds = _over_seeds(means, sample.runs, statistic)
     return [
         Estimate(float(value), _finite(*images), _finite(*seeds))
         for value, images, seeds in zip(values, over_images, over_seeds, strict=True)
@@ -220,8 +220,8 @@ def _times_drawn(drawn: np.ndarray, groups: int) -> np.ndarray:
     return times.reshape(*drawn.shape[:-1], groups).astype(float)
 
 
-def _over_seeds(means: np.ndarray, runs: Sequence[Seeds], statistic: Statistic, values: np.ndarray) -> np.ndarray:
-    """Ends of the t interval of each value: (k, 2), NaN for one run. means: (runs, rows, metrics).
+def _over_seeds(means: np.ndarray, runs: Sequence[Seeds], statistic: Statistic) -> np.ndarray:
+    """Ends of the t interval of each value of `statistic`: (k, 2), NaN for one run. means: (runs, rows, metrics).
 
     Its draws are the splits, or the trainings where there is one split. Each counts by its jackknife pseudo-value: of a
     mean that is the draw's own, and a lead over the best row stays one over the row that is best of all, not over
@@ -232,11 +232,11 @@ def _over_seeds(means: np.ndarray, runs: Sequence[Seeds], statistic: Statistic, 
     draws = np.stack([means[splits == split].mean(axis=0) for split in several]) if len(several) > 1 else means
     count = len(draws)
     if count < 2:
-        return np.full((len(values), 2), np.nan)
+        return np.full((len(statistic(draws[0])), 2), np.nan)
     without = np.stack([statistic(np.delete(draws, one, axis=0).mean(axis=0)) for one in range(count)])
-    pseudo = count * statistic(draws.mean(axis=0)) - (count - 1) * without
-    half = stats.t.ppf(1 - ALPHA / 2, count - 1) * stats.sem(pseudo, axis=0)
-    return np.stack([values - half, values + half], axis=-1)
+    centre = statistic(draws.mean(axis=0))
+    half = stats.t.ppf(1 - ALPHA / 2, count - 1) * stats.sem(count * centre - (count - 1) * without, axis=0)
+    return np.stack([centre - half, centre + half], axis=-1)
 
 
 @dataclass(frozen=True)

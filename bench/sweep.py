@@ -58,9 +58,10 @@ class Rules:
 
 
 def basis(cams: Path, upper_level: int) -> str:
-    """What the regions of a run's images come from, in 16 digits: its CAMs and Algorithm 1's upper level."""
+    """What the regions of a run's images come from: a digest of its CAMs and of Algorithm 1's upper level."""
     parts = digest(cams / "cams.npy"), digest(cams / "ids.csv"), str(upper_level)
-    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
+    # Digits alone could be read back from a table as a number.
+    return f"cams-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:16]}"
 
 
 def regions(cam: np.ndarray, size: tuple[int, int], alphas: Sequence[float], upper_level: int) -> dict[float, Roi]:

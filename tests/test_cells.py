@@ -1,15 +1,19 @@
 """Where maps of a ResNet are put: at the centres of what their cells see, image and mirror image alike."""
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from bench.cells import EvenCells, at_pixels, resnet_cams
-from bench.methods import TUMOUR
+from bench.methods import TUMOUR, ImageSet, methods
 from bench.nets.resnet import make_cam_resnet
-from bench.runtime import context
+from bench.runtime import context, seeded_initialisation
 from bench.schema import CamNetwork
+from bench.settings import load
+from bench.sources import ROOT
 
 SIZE, STRIDE, CELLS = 96, 16, 6
 FP32 = context("cpu", 2, "fp32")
@@ -97,3 +101,31 @@ def test_a_resnet_sees_a_spot_where_it_is(encoder, stride, cells, below):
     rows, columns = np.indices(cam.shape)
     found = np.array([(rows * cam).sum(), (columns * cam).sum()]) / cam.sum()
     assert found == pytest.approx(np.array(spot) + np.array([below * (stride - 1), 0]), abs=1.0)
+
+
+def cams_of(method: str, cells: str) -> np.ndarray:
+    """CAMs of an untrained network of the demo, always the same one, at scale 1: (n, S, S)."""
+    block = load("phantom", ROOT / "params.yaml").cams[method]
+    block = {**block, "network": {**block["network"], "cells": cells}}
+    spec = methods()[method]
+    settings = spec.settings.model_validate({**block, **({"scales": [1.0]} if "scales" in block else {})})
+    module = importlib.import_module(f"baselines.{method}")
+    with seeded_initialisation(method, "weights", 0):
+        net = module.make_net(settings, None).eval()
+    speckle = np.random.default_rng(0).integers(0, 256, (8, 8, 8), np.uint8).repeat(32, 1).repeat(32, 2)
+    with torch.no_grad():
+        for classifier in [
+            module for name, module in net.named_modules() if name.endswith(("classifier", "predictor"))
+        ]:
+            if hasattr(classifier, "weight"):
+                classifier.weight.abs_()
+    return module.cams(settings, net, ImageSet([str(n) for n in range(8)], speckle, np.ones(8, int)), FP32)
+
+
+@pytest.mark.parametrize("method", ["resnet50_cam", "oaa_cam", "recam", "amr"])
+def test_the_cams_of_every_method_on_a_resnet_lie_where_its_cells_do(method):
+    """The official maps look most like the centred ones when these are pushed half a cell down."""
+    official, centred = (cams_of(method, cells) for cells in ("official", "centred"))
+    rows = range(STRIDE)
+    alike = [np.corrcoef(official[:, 32:-32].ravel(), centred[:, 32 - row : -32 - row].ravel())[0, 1] for row in rows]
+    assert rows[int(np.argmax(alike))] in (7, 8)

@@ -238,6 +238,7 @@ def test_a_listed_profile_without_a_block_is_refused(tmp_path):
         ("a: 2020-99-99", "not valid YAML"),
         ("a: !!int x", "not valid YAML"),
         ("a: !!bool x", "not valid YAML"),
+        ("a: !!timestamp x", "not valid YAML"),
         ("a: &a {b: *a}", "not valid YAML"),
         ("[1]", "must map"),
         ("", "must map"),

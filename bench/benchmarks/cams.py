@@ -22,7 +22,7 @@ NETWORK = CamNetwork(
     output_stride=16,
     fixed_batch_norm=False,
     frozen_stem=False,
-    cells="centred",
+    cells="official",
 )
 
 

@@ -86,7 +86,7 @@ def summarise(table: pd.DataFrame, options: Select, rule: str) -> dict[str, Any]
     """What Table I prints of the selection: the rule in words, and the counts by reason."""
     threshold = f"box IoU > {options.iou_threshold} at alpha {options.alpha1:g} % / {options.alpha2:g} %"
     ranked = (
-        f"the {100 * options.top_fraction:.3g} % most stable images (box IoU at alpha {options.alpha1:g} % / "
+        f"the {100 * options.top_fraction:.4g} % most stable images (box IoU at alpha {options.alpha1:g} % / "
         f"{options.alpha2:g} %)"
     )
     made_by = {
@@ -96,7 +96,7 @@ def summarise(table: pd.DataFrame, options: Select, rule: str) -> dict[str, Any]
         "the rows that need L are not runnable",
     }[rule]
     if rule == "top_fraction" and table["selected"].sum() < round(options.top_fraction * len(table)):
-        made_by += f", of which only {table['selected'].sum()} have both regions"
+        made_by += f", only {table['selected'].sum()} images because no more have both regions"
     if rule == "top_fraction" and options.rule == "threshold":
         made_by += f"; fallback, because {threshold} gives fewer images than one batch"
     return {
