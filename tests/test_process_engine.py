@@ -82,7 +82,7 @@ def test_stages_have_the_bytes_of_inline(copied, monkeypatch, new_fork_server, c
     output = capfd.readouterr().out
     assert "[ahead] sam_phantom: done in" in output
     assert "1 items, 1 of them already in the store" in output
-    assert "[3/3] gt_mean_teacher, split-0-training-0: done in" in output
+    assert "[1/3] gt_mean_teacher, split-0-training-0: done in" in output
 
 
 def test_items_run_side_by_side_in_the_folder_of_the_command(tmp_path, monkeypatch, capfd):

@@ -131,8 +131,8 @@ def test_a_local_instance_gives_the_folders_that_inline_gives(inline, copied, ca
     assert trained <= set(theirs)
     assert all(mine[name] == theirs[name] for name in trained)
     output = capfd.readouterr().out
-    assert "[1/2] gt_whole, split-0-training-0: done in" in output
-    assert "[2/2] gt_mean_teacher, split-0-training-0: done in" in output
+    assert "[1/2] gt_mean_teacher, split-0-training-0: done in" in output
+    assert "[2/2] gt_whole, split-0-training-0: done in" in output
 
 
 def test_an_item_runs_in_the_folder_of_the_command(tmp_path, monkeypatch):
