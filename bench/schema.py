@@ -174,8 +174,8 @@ class CamNetwork(Pretrained):
     """A classification ResNet that gives class activation maps (METHOD 1.1).
 
     encoder: "resnet8" has a block in each of three stages, without the fourth that the others have. width: factor of
-    all channel numbers, 1 with ImageNet weights. cells: where `bench.cells.resnet_cams` puts maps
-    when it enlarges them, "official" (as if cells were spread evenly over the image) or "centred".
+    all channel numbers, 1 with ImageNet weights. cells: where `bench.cells.resnet_cams` puts enlarged maps, "official"
+    (as if cells were spread evenly over the image, as `bench.cam.plain_cams` always does) or "centred".
     """
 
     encoder: Literal["resnet8", "resnet18", "resnet34", "resnet50"]
